@@ -1,0 +1,1 @@
+"""The Feast repository and its reads and pushes."""

@@ -1,0 +1,1 @@
+"""Settings, command line, local stack, ClickHouse, experiments, dashboard and the simulated shop."""

@@ -1,0 +1,1 @@
+"""The `relevance` command line: one file a command."""

@@ -1,0 +1,1 @@
+"""The analytics store: schema, client, sink."""

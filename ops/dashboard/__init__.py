@@ -1,0 +1,1 @@
+"""The page that shows CTR and CVR by arm, and how the system is doing."""

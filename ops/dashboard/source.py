@@ -1,0 +1,147 @@
+"""Where the page's numbers come from: the store, the broker's offsets, the parts' heartbeats. Calls block."""
+
+from __future__ import annotations
+
+import time
+
+import msgspec
+from clickhouse_connect.driver.client import Client
+
+from ops import heartbeat
+from ops.dashboard import queries
+from ops.dashboard.health import Part
+from ops.dashboard.lag import GroupLag, LagWatch
+from ops.dashboard.queries import (
+    Arrivals,
+    DeadLetter,
+    DeadLetterCount,
+    PairEvent,
+    PairRow,
+    QueryRow,
+    QuerySort,
+    Totals,
+)
+from ops.experiments.report import ExperimentReport, experiment_report
+from ops.experiments.states import StateReader
+from ops.settings import Settings
+from streams.records import ExperimentState
+
+PRIOR_FOR_S = 60
+
+
+class StoreNumbers(msgspec.Struct, frozen=True):
+    """What the store says about the flow of events."""
+
+    arrivals: Arrivals
+    totals: Totals
+    dead_letters: list[DeadLetterCount]
+
+
+class Source:
+    """Answers the page's questions. Three clients, so that a long report keeps neither the flow of events nor
+    a drill-down waiting: the embedded engine runs one query per client at a time."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        report_client: Client,
+        flow_client: Client,
+        request_client: Client,
+        lag: LagWatch,
+        states: StateReader,
+    ) -> None:
+        self._settings = settings
+        self._report_client = report_client
+        self._flow_client = flow_client
+        self._request_client = request_client
+        self._lag = lag
+        self._states = states
+        self._state: ExperimentState | None = None
+        self._prior: dict[int, float] = {}
+        self._prior_until_s = 0.0
+
+    def state(self) -> ExperimentState | None:
+        """Ask the broker whether the experiment runs, for the reports to come. Raises KafkaError and
+        StatesUnreadableError; the last known state then stays."""
+        self._state = self._states.read().get(self._settings.experiment.name)
+        return self._state
+
+    def report(self) -> ExperimentReport:
+        """Compute the experiment's report. Raises ClickHouseError."""
+        return experiment_report(self._report_client, self._settings, now_ms=_now_ms(), state=self._state)
+
+    def store(self) -> StoreNumbers:
+        """Ask for the flow of events. Raises ClickHouseError."""
+        now_ms = _now_ms()
+        return StoreNumbers(
+            arrivals=queries.arrivals(self._flow_client, now_ms=now_ms),
+            totals=queries.totals(self._flow_client),
+            dead_letters=queries.dead_letter_counts(self._flow_client, now_ms=now_ms),
+        )
+
+    def lag(self) -> list[GroupLag]:
+        """Return the consumer groups' lag as last known."""
+        return self._lag.latest()
+
+    def parts(self) -> list[Part]:
+        """Return the parts of this run directory, by name."""
+        now_s = time.time()
+        return [
+            Part(
+                name=beat.part,
+                state=beat.state,
+                detail=beat.detail,
+                age_s=max(0.0, now_s - beat.at_s),
+                counters=beat.counters,
+            )
+            for beat in heartbeat.read_all(self._settings.run_dir)
+        ]
+
+    def queries(
+        self, *, arm: str, search: str, traffic_class: str, sort: QuerySort, ascending: bool, limit: int
+    ) -> list[QueryRow]:
+        """Return an arm's queries. Raises ClickHouseError."""
+        return queries.queries_of_arm(
+            self._request_client,
+            experiment=self._settings.experiment.name,
+            arm=arm,
+            search=search,
+            traffic_class=traffic_class,
+            sort=sort,
+            ascending=ascending,
+            limit=limit,
+        )
+
+    def pairs(self, *, arm: str, query: str, limit: int) -> list[PairRow]:
+        """Return a query's items. Raises ClickHouseError."""
+        if time.monotonic() >= self._prior_until_s:
+            self._prior = queries.position_prior(self._request_client)
+            self._prior_until_s = time.monotonic() + PRIOR_FOR_S
+        return queries.pairs_of_query(
+            self._request_client,
+            experiment=self._settings.experiment.name,
+            arm=arm,
+            query=query,
+            prior=self._prior,
+            limit=limit,
+        )
+
+    def events(self, *, arm: str, query: str, item_id: str, limit: int) -> list[PairEvent]:
+        """Return a pair's events. Raises ClickHouseError."""
+        return queries.events_of_pair(
+            self._request_client,
+            experiment=self._settings.experiment.name,
+            arm=arm,
+            query=query,
+            item_id=item_id,
+            limit=limit,
+        )
+
+    def dead_letters(self, *, reason: str, limit: int) -> list[DeadLetter]:
+        """Return the newest dead letters. Raises ClickHouseError."""
+        return queries.dead_letters(self._request_client, reason=reason, limit=limit)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,1 @@
+"""Assignment, statistics, guardrails and the report of an online experiment."""

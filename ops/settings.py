@@ -1,0 +1,245 @@
+"""Settings: environment variables over one TOML file over defaults. Wrong or unknown ones are refused by name.
+
+A setting `click_window_s` of section `[streams]` in the file is `RELEVANCE_STREAMS__CLICK_WINDOW_S` in the
+environment. The file is `relevance.toml` in the working directory, or whatever `RELEVANCE_SETTINGS` names.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+PREFIX = "RELEVANCE_"
+FILE_VARIABLE = "RELEVANCE_SETTINGS"
+DEFAULT_FILE = "relevance.toml"
+
+Seconds = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class SettingsError(ValueError):
+    """A setting is unknown or has a value it cannot have. The message names each one."""
+
+
+class Section(BaseModel):
+    """Base of every section: unknown names are errors, values never change after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class KafkaSecurity(Section):
+    """How to log in to the broker. `protocol` is Kafka's `security.protocol`."""
+
+    protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
+    username: str = ""
+    password: SecretStr = SecretStr("")
+    ca_file: Path | None = None
+
+
+class Stack(Section):
+    """The local stack."""
+
+    broker: Literal["embedded", "apache"] = "embedded"
+    kafka_home: Path | None = Field(None, description="an unpacked Apache Kafka, or a folder of its jars")
+    broker_port: int = Field(19092, ge=1, le=65535)
+    workers: int = Field(1, ge=1, le=64, description="streams workers")
+    stale_after_s: Seconds = Field(60, description="a part without a heartbeat for so long is restarted")
+
+
+class Ubi(Section):
+    """How the shop's front ends write UBI."""
+
+    first_position: int = Field(0, ge=0, le=1, description="the ordinal that clients give the first result")
+    first_position_of: dict[str, Annotated[int, Field(ge=0, le=1)]] = Field(
+        default_factory=dict, description="the same, by application"
+    )
+    actions: dict[str, Literal["impression", "click", "add_to_cart", "purchase", "other"]] = Field(
+        default_factory=dict, description="further names of actions, in lower case with underscores"
+    )
+    max_future_s: float = Field(300, ge=0, description="events further in the future are dead letters")
+
+
+class Streams(Section):
+    """The streams worker."""
+
+    group: str = "relevance-streams"
+    partitions: int = Field(4, ge=1, le=1024, description="of each topic that the project creates")
+    click_window_s: Seconds = 30 * 60
+    conversion_window_s: Seconds = 24 * 3600
+    allowed_lateness_s: Seconds = Field(
+        600, description="how long past its windows a page of results is kept"
+    )
+    clock_skew_s: float = Field(
+        5, ge=0, description="an impression stamped so much after its click still counts"
+    )
+    max_open_queries: int = Field(
+        2_000_000, ge=1000, description="oldest pages beyond this are let go, counted"
+    )
+    batch_events: int = Field(1000, ge=1, le=100_000)
+    batch_within_s: Seconds = 0.25
+    engagement_window_s: int = Field(3600, ge=1)
+    engagement_windows_kept: int = Field(24, ge=1)
+    head_share: Share = Field(0.5, description="the most frequent queries that make this share of traffic")
+    torso_share: Share = Field(0.3, description="the next ones; the rest is tail")
+    frequency_window_s: Seconds = Field(24 * 3600, description="the sketch forgets over one to two of these")
+
+    @model_validator(mode="after")
+    def _shares(self) -> Streams:
+        if self.head_share + self.torso_share > 1:
+            raise ValueError("head_share + torso_share must be at most 1")
+        return self
+
+
+class Metrics(Section):
+    """The process that writes to ClickHouse and serves the dashboard."""
+
+    group: str = "relevance-metrics"
+    flush_rows: int = Field(50_000, ge=1)
+    flush_within_s: Seconds = 1.0
+    clickhouse_ca_file: Path | None = None
+    host: str = "127.0.0.1"
+    port: int = Field(8080, ge=1, le=65535)
+    token: SecretStr = Field(SecretStr(""), description="login token; required when host is not loopback")
+
+
+class Experiment(Section):
+    """The online experiment."""
+
+    name: str = Field("ranking", pattern=r"^[A-Za-z0-9_.-]{1,64}$")
+    control: str = "control"
+    treatment: str = "treatment"
+    treatment_share: Share = 0.5
+    salt: str = ""
+    alpha: float = Field(0.05, gt=0, lt=0.5)
+    #: The mixture's standard deviation: the relative effect for which the interval is tightest.
+    expected_effect: float = Field(0.1, gt=0, description="relative effect the sequential test is tuned to")
+    min_shoppers: int = Field(100, ge=2, description="per arm, before intervals are shown")
+    guardrail_ctr_drop: float = Field(0.05, gt=0, description="stop if CTR is surely this much lower")
+    guardrail_latency_ms: float = Field(250, gt=0, description="stop if the treatment's p99 is above")
+    guardrail_fallback_share: Share = Field(0.05, description="stop if the treatment falls back more often")
+    guardrails_stop: bool = Field(True, description="breached guardrails stop the experiment by themselves")
+
+
+class Shop(Section):
+    """The simulated shop."""
+
+    catalogue: Path | None = Field(None, description="folder of a real catalogue with judged queries")
+    seed: int = Field(7, ge=0)
+    items: int = Field(20_000, ge=100)
+    queries: int = Field(5_000, ge=50)
+    shoppers: int = Field(4_000, ge=10)
+    searches_per_s: float = Field(25, gt=0, le=10_000)
+    page_size: int = Field(10, ge=1, le=100)
+    history_searches: int = Field(4_000, ge=0, description="searches of the day before the experiment")
+    oracle_noise: float = Field(0.15, ge=0, description="standard deviation added to the oracle's score")
+
+
+class Settings(Section):
+    """Everything that can be set. Addresses left empty mean the embedded part."""
+
+    run_dir: Path = Path(".relevance")
+    kafka: str = Field("", description="bootstrap servers, host:port[,host:port]; empty: the local broker")
+    clickhouse: str = Field("", description="http(s)://user:password@host:port/database; empty: embedded")
+    data: Path = Field(Path("../shared/data"), description="folder of the public data sets")
+    kafka_security: KafkaSecurity = KafkaSecurity()
+    stack: Stack = Stack()
+    ubi: Ubi = Ubi()
+    streams: Streams = Streams()
+    metrics: Metrics = Metrics()
+    experiment: Experiment = Experiment()
+    shop: Shop = Shop()
+
+    @field_validator("kafka")
+    @classmethod
+    def _addresses(cls, value: str) -> str:
+        for address in value.split(",") if value else []:
+            host, _, port = address.strip().rpartition(":")
+            if not host or not port.isdigit():
+                raise ValueError(f"expected host:port[,host:port], got {address!r}")
+        return value
+
+    @field_validator("clickhouse")
+    @classmethod
+    def _url(cls, value: str) -> str:
+        if value and not value.startswith(("http://", "https://")):
+            raise ValueError("expected http(s)://user:password@host:port/database")
+        return value
+
+
+def load(environment: Mapping[str, str] | None = None, file: Path | None = None) -> Settings:
+    """Read settings from the environment and the TOML file.
+
+    Raises SettingsError that names every unknown or wrong setting, where it came from and what was expected.
+    """
+    environment = os.environ if environment is None else environment
+    named = environment.get(FILE_VARIABLE)
+    path = file or Path(named or DEFAULT_FILE)
+    merged: dict[str, Any] = {}
+    if path.exists():
+        merged = _read(path)
+    elif named or file:
+        raise SettingsError(f"settings file {path} does not exist ({FILE_VARIABLE})")
+    origins = _merge_environment(merged, environment)
+    try:
+        return Settings.model_validate(merged)
+    except ValidationError as error:
+        raise SettingsError(_explain(error, origins, path)) from None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SettingsError(f"settings file {path} cannot be read: {error}") from error
+
+
+def _merge_environment(merged: dict[str, Any], environment: Mapping[str, str]) -> dict[tuple[str, ...], str]:
+    origins: dict[tuple[str, ...], str] = {}
+    for variable, value in environment.items():
+        if not variable.startswith(PREFIX) or variable == FILE_VARIABLE:
+            continue
+        keys = tuple(variable.removeprefix(PREFIX).lower().split("__"))
+        target = merged
+        for key in keys[:-1]:
+            target = target.setdefault(key, {})
+            if not isinstance(target, dict):
+                raise SettingsError(f"{variable}: {key!r} is a single setting, not a section")
+        target[keys[-1]] = value
+        origins[keys] = variable
+    return origins
+
+
+def _explain(error: ValidationError, origins: Mapping[tuple[str, ...], str], path: Path) -> str:
+    lines = []
+    for problem in error.errors():
+        keys = tuple(str(part) for part in problem["loc"])
+        name = origins.get(keys) or (".".join(keys) + f" (in {path})" if keys else str(path))
+        if problem["type"] == "extra_forbidden":
+            lines.append(f"{name}: no such setting; expected one of {_siblings(keys)}")
+        else:
+            # The value may be a password, so it is not repeated.
+            lines.append(f"{name}: {problem['msg']}")
+    return "wrong settings:\n  " + "\n  ".join(lines)
+
+
+def _siblings(keys: tuple[str, ...]) -> str:
+    model: type[BaseModel] = Settings
+    for key in keys[:-1]:
+        inner = model.model_fields[key].annotation if key in model.model_fields else None
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            model = inner
+    return ", ".join(sorted(model.model_fields))

@@ -1,0 +1,1 @@
+"""The simulated shop: catalogue, queries, shoppers and the ad engine."""

@@ -1,0 +1,1 @@
+"""The local stack: one supervisor over broker, streams, metrics and shop."""

@@ -1,0 +1,88 @@
+"""One part of the local stack in its own process: `python -m ops.stack.part NAME`, started by supervisord."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+from types import FrameType
+from urllib.parse import urlsplit
+
+import setproctitle
+
+from ops import endpoints
+from ops.settings import Settings, load
+from ops.stack import apache_kafka, broker_guard
+from ops.stack.embedded_broker import BrokerSetupError
+from ops.stack.lifeline import die_with_parent
+
+
+def main(name: str) -> None:
+    """Run the part until it is told to stop. Raises ValueError for a part that does not exist."""
+    # A broker saves its state when asked to end; the others lose nothing by being killed.
+    die_with_parent(signal.SIGTERM if name == "broker" else signal.SIGKILL)
+    setproctitle.setproctitle(f"relevance: {name}")
+    logging.basicConfig(
+        level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    # One line per reconnect of every client would hide what the part itself has to say.
+    for noisy in ("kafka", "aiokafka", "faust.transport.drivers.aiokafka"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    settings = load()
+    if name == "broker":
+        _become_broker(settings)
+    bootstrap = endpoints.kafka_address(settings)
+    if name.startswith("streams-"):
+        from streams import worker
+
+        # Faust has signal handlers of its own.
+        worker.run(settings, bootstrap, worker=int(name.removeprefix("streams-")))
+    elif name == "metrics":
+        from ops import metrics_process
+
+        port = urlsplit(endpoints.dashboard_url(settings)).port
+        metrics_process.run(settings, bootstrap, port=port or settings.metrics.port, stop=stop_event())
+    elif name == "shop":
+        from ops.shop import process
+
+        process.run(settings, bootstrap, stop=stop_event())
+    else:
+        raise ValueError(f"expected broker, streams-N, metrics or shop, got {name!r}")
+
+
+def stop_event() -> threading.Event:
+    """Return an event that SIGTERM and SIGINT set."""
+    stop = threading.Event()
+
+    def handle(signum: int, frame: FrameType | None) -> None:
+        stop.set()
+
+    signal.signal(signal.SIGTERM, handle)
+    signal.signal(signal.SIGINT, handle)
+    return stop
+
+
+def _become_broker(settings: Settings) -> None:
+    address = endpoints.kafka_address(settings)
+    port = int(address.rpartition(":")[2])
+    data_dir = data_dir_of_broker(settings)
+    data_dir.mkdir(parents=True, exist_ok=True)
+    try:
+        if settings.stack.broker == "embedded":
+            sys.exit(broker_guard.serve(port=port, data_dir=data_dir, stop=stop_event()))
+        command = apache_kafka.prepare(settings, port=port, data_dir=data_dir)
+    except BrokerSetupError as error:
+        raise SystemExit(str(error)) from error
+    os.execv(command[0], command)
+
+
+def data_dir_of_broker(settings: Settings) -> Path:
+    """Return the folder of the broker's state; the two brokers do not read each other's."""
+    return settings.run_dir.absolute() / ("apache-kafka" if settings.stack.broker == "apache" else "broker")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

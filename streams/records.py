@@ -1,0 +1,121 @@
+"""The records that cross a topic. Other folders import this module and nothing else of `streams`.
+
+Two kinds of value travel on the topics. Single records are JSON objects of the types below. Rows for
+ClickHouse travel as *row blocks*: one Kafka message holds many JSON lines for one table, so that a worker
+pays the price of a message once per few hundred rows (see `streams.rows`).
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+
+class Action(StrEnum):
+    """What a shopper did, in the project's words; every other action is kept as OTHER."""
+
+    IMPRESSION = "impression"
+    CLICK = "click"
+    ADD_TO_CART = "add_to_cart"
+    PURCHASE = "purchase"
+    OTHER = "other"
+
+
+class TrafficClass(StrEnum):
+    """Where a query stands by share of traffic; UNKNOWN until its query event has been seen."""
+
+    HEAD = "head"
+    TORSO = "torso"
+    TAIL = "tail"
+    UNKNOWN = "unknown"
+
+
+class Query(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """A search: one record of `ubi.queries`, typed.
+
+    `event_id` is a UUID made from the record's content, so a duplicate has the same one.
+    `timestamp_ms` is event time in epoch milliseconds (UTC). `arms` maps experiment name to arm.
+    `latency_ms` is the engine's own time to score and rank; `fallback` is true if it had to do without its model.
+    """
+
+    event_id: str
+    query_id: str
+    application: str
+    client_id: str
+    session_id: str
+    query: str
+    timestamp_ms: int
+    arms: dict[str, str]
+    student_version: str
+    latency_ms: float | None
+    fallback: bool
+
+
+class Interaction(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """Something a shopper did or was shown: one record of `ubi.events`, typed.
+
+    `position` counts from 1; 0 means that the record did not say. `action_name` is the word the client used.
+    `score` is the relevance score in [0, 1] that ranked the item, `bid` and `revenue` are in the shop's currency.
+    """
+
+    event_id: str
+    action: Action
+    action_name: str
+    query_id: str
+    application: str
+    client_id: str
+    session_id: str
+    item_id: str
+    position: int
+    timestamp_ms: int
+    query: str
+    score: float | None
+    bid: float | None
+    revenue: float
+    quantity: int
+    student_version: str
+
+
+class EngagementDelta(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """What one event adds to a pair's engagement window. Counts are >= 0; `position` counts from 1, 0 where
+    it is not known. `query` is normalised."""
+
+    query: str
+    item_id: str
+    window_start_s: int
+    position: int
+    impressions: int = 0
+    clicks: int = 0
+    purchases: int = 0
+
+
+class ItemEngagement(msgspec.Struct, gc=False, array_like=True):
+    """One item's counts in one window of one query. COEC is clicks / expected_clicks."""
+
+    item_id: str
+    impressions: int = 0
+    clicks: int = 0
+    purchases: int = 0
+    expected_clicks: float = 0.0
+
+
+class EngagementWindow(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """All items' engagement under one normalised query in one window, as of `updated_ms`: a record of
+    `engagement.windows`, keyed by the query; it replaces earlier ones of the same query and window."""
+
+    query: str
+    window_start_s: int
+    window_s: int
+    updated_ms: int
+    items: list[ItemEngagement]
+
+
+class ExperimentState(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """Whether an experiment runs. Key: the experiment's name, on a compacted topic. `state` is `running` or
+    `stopped`; a stopped experiment's shoppers all get the control arm."""
+
+    experiment: str
+    state: str
+    reason: str
+    since_ms: int

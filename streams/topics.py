@@ -1,0 +1,53 @@
+"""Every Kafka topic of the project: its name, what keys it, and how long it keeps records.
+
+Topics that share state in the streams worker (`ubi.queries`, `ubi.events`) must have equal partition
+counts and be keyed by `query_id`, so that a page of results lands on one worker.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+UBI_QUERIES = "ubi.queries"
+UBI_EVENTS = "ubi.events"
+METRICS_ROWS = "metrics.rows"
+ENGAGEMENT_DELTAS = "engagement.deltas"
+ENGAGEMENT_WINDOWS = "engagement.windows"
+EXPERIMENT_STATES = "experiments.states"
+DEAD_LETTERS = "relevance.dead-letters"
+
+HOUR_S = 3600
+MAX_RECORD_BYTES = 1_048_576
+#: A dead letter carries the original value unchanged plus headers, so it may be a little larger.
+MAX_DEAD_LETTER_BYTES = 2 * MAX_RECORD_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class TopicSpec:
+    """How a topic is created where it does not exist yet. `partitions` 0 means the stack's default."""
+
+    name: str
+    partitions: int
+    retention_s: int
+    compacted: bool = False
+    max_record_bytes: int = MAX_RECORD_BYTES
+
+    def config(self) -> dict[str, str]:
+        """Return the broker's topic configuration."""
+        config = {"max.message.bytes": str(self.max_record_bytes)}
+        if self.compacted:
+            config["cleanup.policy"] = "compact"
+        else:
+            config["retention.ms"] = str(self.retention_s * 1000)
+        return config
+
+
+TOPICS: tuple[TopicSpec, ...] = (
+    TopicSpec(UBI_QUERIES, 0, 2 * HOUR_S),
+    TopicSpec(UBI_EVENTS, 0, 2 * HOUR_S),
+    TopicSpec(METRICS_ROWS, 0, 2 * HOUR_S, max_record_bytes=MAX_DEAD_LETTER_BYTES),
+    TopicSpec(ENGAGEMENT_DELTAS, 0, 2 * HOUR_S),
+    TopicSpec(ENGAGEMENT_WINDOWS, 0, 2 * HOUR_S),
+    TopicSpec(EXPERIMENT_STATES, 1, 0, compacted=True),
+    TopicSpec(DEAD_LETTERS, 1, 7 * 24 * HOUR_S, max_record_bytes=MAX_DEAD_LETTER_BYTES),
+)

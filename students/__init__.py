@@ -1,0 +1,1 @@
+"""The two small models: interaction (cross-encoder) and representation (two towers)."""

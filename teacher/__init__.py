@@ -1,0 +1,1 @@
+"""The LLM that judges query-item pairs with a chain of thought."""

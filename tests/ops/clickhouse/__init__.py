@@ -1,0 +1,1 @@
+"""Unit tests of the ClickHouse client, schema and sink."""

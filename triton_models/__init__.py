@@ -1,0 +1,1 @@
+"""The Triton model repository as it is kept in git."""
