@@ -15,6 +15,8 @@ from streams.topics import MAX_DEAD_LETTER_BYTES, TopicSpec
 
 #: The embedded broker answers a fetch with its whole backlog whatever was asked for.
 MAX_FETCH_BYTES = 1_000_000_000
+#: The local broker keeps all records in memory: none for longer than this, but for dead letters.
+LOCAL_RETENTION_S = 30 * 60
 
 
 def connection(settings: Settings, bootstrap: str) -> dict[str, Any]:
@@ -40,6 +42,7 @@ def producer(settings: Settings, bootstrap: str, **options: Any) -> KafkaProduce
     defaults = {
         "acks": "all",
         "enable_idempotence": True,
+        "compression_type": "gzip",
         "linger_ms": 20,
         "max_request_size": MAX_DEAD_LETTER_BYTES,
     }
@@ -69,7 +72,7 @@ def ensure_topics(settings: Settings, bootstrap: str, specs: Iterable[TopicSpec]
                 spec.name,
                 num_partitions=spec.partitions or settings.streams.partitions,
                 replication_factor=-1 if settings.kafka else 1,
-                topic_configs=spec.config(),
+                topic_configs=spec.config(longest_s=None if settings.kafka else LOCAL_RETENTION_S),
             )
             try:
                 admin.create_topics([topic])

@@ -44,6 +44,7 @@ def create_app(settings: Settings, bootstrap: str, *, worker: int) -> faust.App:
         producer_max_request_size=MAX_DEAD_LETTER_BYTES,
         producer_linger=0.005,
         producer_acks=-1,
+        producer_compression_type="gzip",
         worker_redirect_stdouts=False,
     )
 

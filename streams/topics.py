@@ -32,13 +32,18 @@ class TopicSpec:
     compacted: bool = False
     max_record_bytes: int = MAX_RECORD_BYTES
 
-    def config(self) -> dict[str, str]:
-        """Return the broker's topic configuration."""
+    def config(self, *, longest_s: int | None = None) -> dict[str, str]:
+        """Return the broker's topic configuration, keeping traffic (not dead letters) for `longest_s` at most."""
         config = {"max.message.bytes": str(self.max_record_bytes)}
         if self.compacted:
             config["cleanup.policy"] = "compact"
         else:
-            config["retention.ms"] = str(self.retention_s * 1000)
+            kept_s = (
+                self.retention_s
+                if self.name == DEAD_LETTERS
+                else min(self.retention_s, longest_s or self.retention_s)
+            )
+            config["retention.ms"] = str(kept_s * 1000)
         return config
 
 

@@ -109,7 +109,8 @@ class Estimate(msgspec.Struct, frozen=True):
 class Effect(msgspec.Struct, frozen=True):
     """A metric in both arms. `control` and `treatment` are as measured, None where the denominator is 0.
 
-    `estimate` is None as long as there is none; `why_not` says why then, and is empty otherwise.
+    `estimate` is None as long as there is none; `why_not` says why then, and is empty otherwise. Each arm's own
+    always-valid interval is known whenever the estimate is.
     """
 
     metric: str
@@ -118,6 +119,8 @@ class Effect(msgspec.Struct, frozen=True):
     treatment: float | None
     estimate: Estimate | None
     why_not: str
+    control_interval: Interval | None = None
+    treatment_interval: Interval | None = None
 
 
 class SampleRatioCheck(msgspec.Struct, frozen=True):
@@ -155,8 +158,13 @@ def effect(
     """
     why_not = _why_not(control, treatment, metric, min_shoppers=min_shoppers)
     estimate = None
+    intervals: list[Interval | None] = [None, None]
     if not why_not and control is not None and treatment is not None:
         estimate = _estimate(control, treatment, metric, alpha=alpha, expected_effect=expected_effect)
+        intervals = [
+            _interval_of(cell, metric, alpha=alpha, expected_effect=expected_effect)
+            for cell in (control, treatment)
+        ]
     return Effect(
         metric=metric.name,
         title=metric.title,
@@ -164,6 +172,8 @@ def effect(
         treatment=None if treatment is None else value(treatment, metric),
         estimate=estimate,
         why_not=why_not,
+        control_interval=intervals[0],
+        treatment_interval=intervals[1],
     )
 
 
@@ -197,6 +207,18 @@ def _why_not(
         if cell.ratio_var(metric.numerator, metric.denominator) <= ROUNDING * _square(cell, metric):
             return f"every shopper in {arm} is alike, so nothing can be said about chance"
     return ""
+
+
+def _interval_of(cell: Aggregates, metric: Metric, *, alpha: float, expected_effect: float) -> Interval:
+    """Return the always-valid interval of one arm's value, which is > 0 and varies."""
+    measured = cell.mean(metric.numerator) / cell.mean(metric.denominator)
+    lower, upper = sequential.interval(
+        estimate=measured,
+        standard_error=math.sqrt(_variance(cell, metric)),
+        mixture_sd=expected_effect * measured,
+        alpha=alpha,
+    )
+    return Interval(max(lower, 0.0), upper)
 
 
 def _square(cell: Aggregates, metric: Metric) -> float:

@@ -29,8 +29,17 @@ def main(name: str) -> None:
         level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
     # One line per reconnect of every client would hide what the part itself has to say.
-    for noisy in ("kafka", "aiokafka", "faust.transport.drivers.aiokafka"):
+    for noisy in (
+        "kafka",
+        "aiokafka",
+        "faust.transport.drivers.aiokafka",
+        "mode",
+        "urllib3",
+        "clickhouse_connect",
+    ):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    # It warns of every pause above 0.1 s, which a busy machine has all the time.
+    logging.getLogger("kafka.net.selector").setLevel(logging.ERROR)
     settings = load()
     if name == "broker":
         _become_broker(settings)

@@ -154,17 +154,23 @@ def test_history_then_live_traffic_then_a_second_start(broker: str, tmp_path: Pa
     with running_shop(settings, broker):
         wait_for(settings, searches=60)
         announce(settings, broker, "running")
+        wait_for(settings, searches=160)
         time.sleep(2.5)
     again = heartbeat.read(tmp_path, "shop")
     assert again is not None
-    later = mine(read_topics(settings, broker)[UBI_QUERIES], experiment)
-    fresh = [query for query in later if query["query_id"] not in ids]
+    before = {query["query_id"] for query in everything[UBI_QUERIES]}
+    later = read_topics(settings, broker)[UBI_QUERIES]
+    fresh = [
+        query
+        for query in later
+        if query["query_id"] not in before and query["application"] == live[0]["application"]
+    ]
     assert len(fresh) == again.counters["searches"]
-    assert len(later) == len(live) + len(fresh)
     fresh.sort(key=lambda query: str(query["timestamp"]))
-    # Stopped at first: nobody is served the treatment, from the very first search on.
-    assert arms_seen(fresh[:60], experiment) == {"control"}
-    assert arms_seen(fresh[-30:], experiment) == {"control", "treatment"}
+    # Stopped at first: nobody is served the treatment or counted under an arm, from the very first search on.
+    assert {query["query_attributes"]["student_version"] for query in fresh[:60]} == {"lexical"}
+    assert not any(query["query_attributes"]["arms"] for query in fresh[:60])
+    assert arms_seen(fresh[-20:], experiment) == {"control", "treatment"}
 
 
 def test_a_catalogue_that_cannot_be_read_ends_the_shop_with_its_reason(broker: str, tmp_path: Path) -> None:

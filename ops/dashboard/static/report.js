@@ -114,9 +114,14 @@ function showMetrics(report, arms) {
     Object.entries(METRICS).map(([name, metric]) => {
       const effect = effects[name];
       const estimate = effect?.estimate;
-      const side = (arm, look, value) => [
+      const side = (arm, look, value, range) => [
         el("dt", {}, el("span", { class: `dot ${look}`, "aria-hidden": "true" }), arm),
-        el("dd", {}, number(metric.write(value ?? null), `${metric.title} of ${arm}: ${metric.says}.`)),
+        el(
+          "dd",
+          {},
+          number(metric.write(value ?? null), `${metric.title} of ${arm}: ${metric.says}.`),
+          range ? number(` ${interval(range.lower, range.upper, metric.write)}`, `The true value of ${arm} lies in this range with ${level(report)} confidence, however often one looks.`, { class: "note" }) : "",
+        ),
       ];
       return el(
         "div",
@@ -129,7 +134,7 @@ function showMetrics(report, arms) {
               el("p", { class: "note" }, says(estimate, arms)),
             ]
           : el("p", { class: "empty" }, waiting(effect?.why_not)),
-        el("dl", {}, side(control, "control", effect?.control), side(treatment, "treatment", effect?.treatment)),
+        el("dl", {}, side(control, "control", effect?.control, effect?.control_interval), side(treatment, "treatment", effect?.treatment, effect?.treatment_interval)),
       );
     }),
   );

@@ -96,6 +96,20 @@ def test_the_unit_of_revenue_does_not_matter() -> None:
     assert in_cents.absolute_interval.upper == pytest.approx(100 * in_euros.absolute_interval.upper)
 
 
+def test_each_arm_has_an_always_valid_interval_around_its_own_value() -> None:
+    found = compare(shoppers(800, 1), shoppers(900, 2, uplift=0.3))
+    for measured, interval in (
+        (found.control, found.control_interval),
+        (found.treatment, found.treatment_interval),
+    ):
+        assert measured is not None
+        assert interval is not None
+        assert 0 <= interval.lower < measured < interval.upper
+        assert interval.upper - measured == pytest.approx(measured - interval.lower)
+    few = compare(shoppers(50, 1), shoppers(900, 2))
+    assert few.control_interval is None
+
+
 def test_equal_arms_have_no_effect() -> None:
     table = shoppers(500, 9)
     estimate = compare(table, table).estimate

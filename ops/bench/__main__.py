@@ -1,0 +1,24 @@
+"""`python -m ops.bench`: every benchmark with its defaults, one after the other."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+MODULES = ("ops.bench.throughput", "ops.bench.clickhouse_sink", "ops.bench.shop_truth", "ops.bench.aa_tests")
+
+
+def main() -> int:
+    """Run each in a process of its own and return 1 if any failed."""
+    failed = []
+    for module in MODULES:
+        print(f"== python -m {module}", flush=True)
+        if subprocess.run([sys.executable, "-m", module], check=False).returncode:
+            failed.append(module)
+    if failed:
+        print("failed:", ", ".join(failed))
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
