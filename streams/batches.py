@@ -20,14 +20,14 @@ FAILED_BATCH = 70
 
 
 class Batches:
-    """Collects events and hands them, in order and one batch at a time, to `process`.
+    """Collects events and hands them, in order and one batch at a time, to `process`, which returns those done.
 
     A batch is handed over when it holds `size` events, or by `flush_regularly` when its first event has waited
     `within_s` seconds.
     """
 
     def __init__(
-        self, process: Callable[[Sequence[Any]], Awaitable[None]], *, size: int, within_s: float
+        self, process: Callable[[Sequence[Any]], Awaitable[Sequence[Any]]], *, size: int, within_s: float
     ) -> None:
         self._process = process
         self._size = size
@@ -58,14 +58,14 @@ class Batches:
             if not events:
                 return
             try:
-                await self._process(events)
+                done = await self._process(events)
             except asyncio.CancelledError:
                 raise
             except Exception:
                 logger.exception("a batch of %d events failed; they will be delivered again", len(events))
                 logging.shutdown()
                 os._exit(FAILED_BATCH)
-            for event in events:
+            for event in done:
                 event.ack()
 
     def drop(self) -> None:

@@ -59,7 +59,7 @@ class EngagementAgent:
         app.on_partitions_assigned.connect(on_rebalance, weak=False)
         app.task(self._batches.flush_regularly)
 
-    async def _process(self, events: Sequence[Any]) -> None:
+    async def _process(self, events: Sequence[Any]) -> Sequence[Any]:
         if self._recover:
             self._take_over_partitions()
         touched = set()
@@ -83,6 +83,7 @@ class EngagementAgent:
             self._counters["engagement_windows"] += len(changed)
         await asyncio.gather(*sent)
         self._counters["engaged_pairs_held"] = sum(len(engagement) for engagement in self._held.values())
+        return events
 
     def _engagement_of(self, partition: int) -> Engagement:
         engagement = self._held.get(partition)

@@ -25,6 +25,7 @@ from ops.settings import Settings
 from streams import topics
 from streams.attribution import Windows
 from streams.batches import Batches
+from streams.continuity import Continuity
 from streams.dead_letters import resent_count
 from streams.engagement_agent import EngagementAgent
 from streams.faust_app import bytes_table, create_app, partitions_of, raw_topic
@@ -37,6 +38,7 @@ from streams.ubi import Dialect
 
 logger = logging.getLogger(__name__)
 
+SOURCES = (topics.UBI_QUERIES, topics.UBI_EVENTS)
 SNAPSHOT_EVERY_S = 15.0
 HEARTBEAT_EVERY_S = 1.0
 LOOK_EVERY_S = 0.5
@@ -57,6 +59,8 @@ class StreamsWorker:
         self._dead_letters = raw_topic(self.app, topics.DEAD_LETTERS)
         self._page_table = bytes_table(self.app, "pages", settings)
         self._frequency_table = bytes_table(self.app, "frequency", settings)
+        self._progress_table = bytes_table(self.app, "progress", settings)
+        self._continuity = Continuity()
         self._frequencies: dict[int, QueryFrequency] = {}
         self._pages = self._open_pages()
         self._recover = True
@@ -82,7 +86,7 @@ class StreamsWorker:
         )
 
     def _attach(self) -> None:
-        source = raw_topic(self.app, topics.UBI_QUERIES, topics.UBI_EVENTS)
+        source = raw_topic(self.app, *SOURCES)
 
         async def attribute(stream: Any) -> None:
             async for event in stream.noack().events():
@@ -99,11 +103,12 @@ class StreamsWorker:
         self.app.timer(interval=SNAPSHOT_EVERY_S)(self._housekeeping)
         self.app.timer(interval=HEARTBEAT_EVERY_S)(self._beat)
 
-    async def _process(self, events: Sequence[Any]) -> None:
+    async def _process(self, events: Sequence[Any]) -> Sequence[Any]:
         if self._recover:
             self._take_over_partitions()
         now_ms = time.time_ns() // 1_000_000
         by_partition: dict[int, list[RawRecord]] = defaultdict(list)
+        events = await self._without_gaps(events)
         for event in events:
             message = event.message
             by_partition[message.partition].append(
@@ -128,7 +133,35 @@ class StreamsWorker:
             await self._ship(partition, outcome)
             for key, page in outcome.changed.items():
                 self._page_table.send_changelog(partition, key, page)
+            self._store_progress(partition)
         self.counters["events"] += len(events)
+        return events
+
+    async def _without_gaps(self, events: Sequence[Any]) -> list[Any]:
+        """Return the events that follow on what was processed; go back to what was skipped before the others."""
+        following = []
+        gone_back: set[Any] = set()
+        for event in events:
+            tp = event.message.tp
+            if tp in gone_back:
+                continue
+            back_to = self._continuity.missing_before(tp.topic, tp.partition, event.message.offset)
+            if back_to is None:
+                following.append(event)
+                continue
+            logger.warning("%s: offset %d came before %d; going back", tp, event.message.offset, back_to)
+            self.counters["gaps"] += 1
+            gone_back.add(tp)
+            await self.app.consumer.seek(tp, back_to)
+        return following
+
+    def _store_progress(self, partition: int) -> None:
+        for topic in SOURCES:
+            offset = self._continuity.next_of(topic, partition)
+            if offset is not None:
+                key, value = f"{topic}:{partition}".encode(), b"%d" % offset
+                self._progress_table.data[key] = value
+                self._progress_table.send_changelog(partition, key, value)
 
     async def _ship(self, partition: int, outcome: Outcome) -> None:
         sent = []
@@ -176,6 +209,11 @@ class StreamsWorker:
         mine = partitions_of(self.app, topics.UBI_EVENTS)
         self._frequencies.clear()
         self._pages.rebuild(mine)
+        stored = (
+            (topic, partition, f"{topic}:{partition}".encode()) for topic in SOURCES for partition in mine
+        )
+        found = ((topic, partition, self._progress_table.data.get(key)) for topic, partition, key in stored)
+        self._continuity.expect((topic, partition, int(value)) for topic, partition, value in found if value)
         logger.info("partitions %s taken over with %d open pages", sorted(mine), len(self._pages))
 
     async def _housekeeping(self) -> None:
