@@ -1,7 +1,7 @@
 """The open pages of the partitions that a worker holds: when each may be let go, and how many are held.
 
 The pages themselves lie, encoded, in a key-value store (the Faust table); this index only remembers deadlines,
-in buckets of a minute, so that letting go costs nothing per event. About 0.7 KB a page of ten results.
+in buckets of a minute, so that letting go costs nothing per event. About 0.95 KB a page of ten results.
 """
 
 from __future__ import annotations

@@ -52,11 +52,12 @@ class Query(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     fallback: bool
 
 
-class Interaction(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+class Interaction(msgspec.Struct, frozen=True, gc=False, kw_only=True, array_like=True):
     """Something a shopper did or was shown: one record of `ubi.events`, typed.
 
     `position` counts from 1; 0 means that the record did not say. `action_name` is the word the client used.
     `score` is the relevance score in [0, 1] that ranked the item, `bid` and `revenue` are in the shop's currency.
+    Encoded as an array, since clicks are kept with their page.
     """
 
     event_id: str

@@ -5,7 +5,13 @@ from __future__ import annotations
 import subprocess
 import sys
 
-MODULES = ("ops.bench.throughput", "ops.bench.clickhouse_sink", "ops.bench.shop_truth", "ops.bench.aa_tests")
+MODULES = (
+    "ops.bench.throughput",
+    "ops.bench.state_memory",
+    "ops.bench.clickhouse_sink",
+    "ops.bench.shop_truth",
+    "ops.bench.aa_tests",
+)
 
 
 def main() -> int:
