@@ -15,6 +15,7 @@ from streams.topics import MAX_DEAD_LETTER_BYTES, TopicSpec
 
 #: The embedded broker answers a fetch with its whole backlog whatever was asked for.
 MAX_FETCH_BYTES = 1_000_000_000
+MOST_REPLICAS = 3
 #: The local broker keeps all records in memory: none for longer than this, but for dead letters.
 LOCAL_RETENTION_S = 30 * 60
 
@@ -59,19 +60,27 @@ def consumer(settings: Settings, bootstrap: str, *topics: str, **options: Any) -
     return KafkaConsumer(*topics, **connection(settings, bootstrap), **(defaults | options))
 
 
+def replication_factor(admin: KafkaAdminClient) -> int:
+    """Return how many brokers shall hold a new topic: three, or as many as there are."""
+    admin.list_topics()
+    # The public describe_cluster fails (KeyError) on brokers that answer it in its first version.
+    return min(MOST_REPLICAS, len(admin._manager.cluster.brokers()))
+
+
 def ensure_topics(settings: Settings, bootstrap: str, specs: Iterable[TopicSpec]) -> list[str]:
     """Create the topics that do not exist yet and return their names."""
     admin = KafkaAdminClient(**connection(settings, bootstrap))
     created = []
     try:
         existing = set(admin.list_topics())
+        replicas = replication_factor(admin)
         for spec in specs:
             if spec.name in existing:
                 continue
             topic = NewTopic(
                 spec.name,
                 num_partitions=spec.partitions or settings.streams.partitions,
-                replication_factor=-1 if settings.kafka else 1,
+                replication_factor=replicas,
                 topic_configs=spec.config(longest_s=None if settings.kafka else LOCAL_RETENTION_S),
             )
             try:

@@ -14,8 +14,10 @@ from streams.topics import MAX_DEAD_LETTER_BYTES
 FETCH_BYTES = 4 * 1024 * 1024
 
 
-def create_app(settings: Settings, bootstrap: str, *, worker: int) -> faust.App:
+def create_app(settings: Settings, bootstrap: str, *, worker: int, replicas: int) -> faust.App:
     """Return the application of streams worker number `worker` (from 1, stable over restarts).
+
+    Changelog topics are made with `replicas` replicas.
 
     The number makes the consumer a static member of its group: a restarted worker takes its place back without
     a rebalance, and a broker that never expires dead members does not wait for it.
@@ -31,7 +33,7 @@ def create_app(settings: Settings, bootstrap: str, *, worker: int) -> faust.App:
         store="memory://",
         processing_guarantee="at_least_once",
         topic_partitions=settings.streams.partitions,
-        topic_replication_factor=-1 if settings.kafka else 1,
+        topic_replication_factor=replicas,
         topic_disable_leader=True,
         web_enabled=False,
         stream_wait_empty=False,

@@ -13,14 +13,16 @@ import signal
 import time
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import Any
 from zlib import crc32
 
 import msgspec
 import uvloop
+from kafka.admin import KafkaAdminClient
 
 from ops import heartbeat
+from ops.kafka import connection, replication_factor
 from ops.settings import Settings
 from streams import topics
 from streams.attribution import Windows
@@ -48,11 +50,11 @@ STOP_WITHIN_S = 2.0
 class StreamsWorker:
     """Holds the state of one worker and its two agents. `number` counts from 1."""
 
-    def __init__(self, settings: Settings, bootstrap: str, *, number: int) -> None:
+    def __init__(self, settings: Settings, bootstrap: str, *, number: int, replicas: int) -> None:
         self.settings = settings
         self.number = number
         self.counters: Counter[str] = Counter()
-        self.app = create_app(settings, bootstrap, worker=number)
+        self.app = create_app(settings, bootstrap, worker=number, replicas=replicas)
         self._partitions = settings.streams.partitions
         self._rows = raw_topic(self.app, topics.METRICS_ROWS)
         self._deltas = raw_topic(self.app, topics.ENGAGEMENT_DELTAS)
@@ -253,21 +255,23 @@ def run(settings: Settings, bootstrap: str, *, worker: int) -> None:
     logging.getLogger("aiokafka").setLevel(logging.WARNING)
     # It warns whenever changelog records wait to be sent, which is what its buffer is for.
     logging.getLogger("faust.transport.producer").setLevel(logging.ERROR)
+    with closing(KafkaAdminClient(**connection(settings, bootstrap))) as admin:
+        replicas = replication_factor(admin)
     # A policy, since Faust's consumer makes a loop of its own in a thread.
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
     with asyncio.Runner() as runner:
-        status = runner.run(_run_until_told(settings, bootstrap, worker))
+        status = runner.run(_run_until_told(settings, bootstrap, number=worker, replicas=replicas))
         # Faust may take for ever to stop. What is acknowledged is done and what is not comes again, so leave.
         logging.shutdown()
         os._exit(status)
 
 
-async def _run_until_told(settings: Settings, bootstrap: str, number: int) -> int:
+async def _run_until_told(settings: Settings, bootstrap: str, *, number: int, replicas: int) -> int:
     told = asyncio.Event()
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, told.set)
-    worker = StreamsWorker(settings, bootstrap, number=number)
+    worker = StreamsWorker(settings, bootstrap, number=number, replicas=replicas)
     starting = asyncio.create_task(worker.app.start())
     while not told.is_set() and not worker.app.should_stop:
         if starting.done():

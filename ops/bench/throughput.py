@@ -38,6 +38,7 @@ PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 #: Rates are taken between these shares of the backlog, so that neither start nor end counts.
 FROM_SHARE, TO_SHARE = 0.1, 0.9
 GIVE_UP_S = 1800
+DAY_MS = 86_400_000
 
 
 def main() -> None:
@@ -48,6 +49,7 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=120_000)
     parser.add_argument("--workers", type=int, nargs="*", default=[1, 2])
     parser.add_argument("--skip-bare", action="store_true")
+    parser.add_argument("--days", type=float, default=0.04, help="event times are spread over so many days")
     arguments = parser.parse_args()
     print("command:", "python -m ops.bench.throughput", *sys.argv[1:])
     print(f"machine: {platform.platform()}, {os.cpu_count()} cores, Python {platform.python_version()}")
@@ -56,7 +58,7 @@ def main() -> None:
     if not arguments.skip_bare:
         with (
             tempfile.TemporaryDirectory() as folder,
-            backlog(Path(folder), pages, "bare") as (bootstrap, total),
+            backlog(Path(folder), pages, days=arguments.days) as (bootstrap, total),
         ):
             bare("bare consumer (aiokafka)", asyncio.run(consume(bootstrap, total)))
             bare("bare Faust agent", in_process("agent", bootstrap, total))
@@ -64,7 +66,7 @@ def main() -> None:
     for workers in arguments.workers:
         with (
             tempfile.TemporaryDirectory() as folder,
-            backlog(Path(folder), pages, "stack") as (bootstrap, total),
+            backlog(Path(folder), pages, days=arguments.days) as (bootstrap, total),
         ):
             rates[workers] = pipeline(Path(folder), bootstrap, total, pages, workers)
     if {1, 2} <= rates.keys():
@@ -77,11 +79,12 @@ def bare(name: str, events_per_s: float) -> None:
 
 
 @contextmanager
-def backlog(folder: Path, pages: int, name: str) -> Iterator[tuple[str, int]]:
+def backlog(folder: Path, pages: int, *, days: float) -> Iterator[tuple[str, int]]:
     """Start a broker that already holds `pages` pages; yield its address and the number of events."""
+    spread_ms = int(days * DAY_MS)
     port = free_port()
     bootstrap = f"127.0.0.1:{port}"
-    with (folder / f"{name}.log").open("wb") as log:
+    with (folder / "broker.log").open("wb") as log:
         broker = subprocess.Popen(
             [sys.executable, "-m", "ops.stack.broker_guard", str(port), str(folder / "broker")],
             cwd=ROOT,
@@ -94,7 +97,8 @@ def backlog(folder: Path, pages: int, name: str) -> Iterator[tuple[str, int]]:
         ensure_topics(settings, bootstrap, TOPICS)
         client = producer(settings, bootstrap, batch_size=1 << 18, linger_ms=50)
         total = 0
-        for topic, key, value in records(pages, seed=1, start_ms=int(time.time() * 1000) - 3_600_000):
+        start_ms = int(time.time() * 1000) - spread_ms - 120_000
+        for topic, key, value in records(pages, seed=1, start_ms=start_ms, spread_ms=spread_ms):
             client.send(topic, value, key=key)
             total += 1
         client.flush()

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from kafka.errors import KafkaError
@@ -62,7 +63,7 @@ def test_what_was_acknowledged_survives_a_sigterm_under_load(tmp_path: Path, who
     ensure_topics(Settings(), bootstrap, [TopicSpec(TOPIC, 4, 3600)])
     sender = producer(Settings(), bootstrap, linger_ms=1, request_timeout_ms=2_000, delivery_timeout_ms=4_000)
     asked = False
-    futures = []
+    futures: list[tuple[bytes, Any]] = []
     until = time.monotonic() + 2.5
     while time.monotonic() < until:
         value = b"%d" % len(futures)
