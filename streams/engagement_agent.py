@@ -21,6 +21,7 @@ from streams import topics
 from streams.batches import Batches
 from streams.engagement import Engagement
 from streams.faust_app import bytes_table, raw_topic
+from streams.pages import partition_of
 from streams.records import EngagementDelta, EngagementWindow
 
 logger = logging.getLogger(__name__)
@@ -107,7 +108,7 @@ class EngagementAgent:
         self._held.clear()
         by_partition: dict[int, list[EngagementWindow]] = defaultdict(list)
         for key, value in self._table.data.items():
-            by_partition[int(key.partition(b":")[0])].append(_decode_window(value))
+            by_partition[partition_of(key)].append(_decode_window(value))
         mine = {
             tp.partition for tp in self._app.consumer.assignment() if tp.topic == topics.ENGAGEMENT_DELTAS
         }

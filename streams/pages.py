@@ -100,5 +100,5 @@ def page_key(partition: int, query_id: str) -> bytes:
 
 
 def partition_of(key: bytes) -> int:
-    """Return the partition of a page's key."""
+    """Return the partition with which a key of the worker's tables begins."""
     return int(key.partition(SEPARATOR)[0])

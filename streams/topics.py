@@ -31,18 +31,18 @@ class TopicSpec:
     retention_s: int
     compacted: bool = False
     max_record_bytes: int = MAX_RECORD_BYTES
+    #: Traffic may be kept for less than `retention_s` where room is short.
+    traffic: bool = True
 
     def config(self, *, longest_s: int | None = None) -> dict[str, str]:
-        """Return the broker's topic configuration, keeping traffic (not dead letters) for `longest_s` at most."""
+        """Return the broker's topic configuration, keeping traffic for `longest_s` at most."""
         config = {"max.message.bytes": str(self.max_record_bytes)}
         if self.compacted:
             config["cleanup.policy"] = "compact"
         else:
-            kept_s = (
-                self.retention_s
-                if self.name == DEAD_LETTERS
-                else min(self.retention_s, longest_s or self.retention_s)
-            )
+            kept_s = self.retention_s
+            if self.traffic and longest_s is not None:
+                kept_s = min(kept_s, longest_s)
             config["retention.ms"] = str(kept_s * 1000)
         return config
 
@@ -54,5 +54,5 @@ TOPICS: tuple[TopicSpec, ...] = (
     TopicSpec(ENGAGEMENT_DELTAS, 0, 2 * HOUR_S),
     TopicSpec(ENGAGEMENT_WINDOWS, 0, 2 * HOUR_S),
     TopicSpec(EXPERIMENT_STATES, 1, 0, compacted=True),
-    TopicSpec(DEAD_LETTERS, 1, 7 * 24 * HOUR_S, max_record_bytes=MAX_DEAD_LETTER_BYTES),
+    TopicSpec(DEAD_LETTERS, 1, 7 * 24 * HOUR_S, max_record_bytes=MAX_DEAD_LETTER_BYTES, traffic=False),
 )

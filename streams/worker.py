@@ -33,7 +33,7 @@ from streams.engagement_agent import EngagementAgent
 from streams.faust_app import bytes_table, create_app, partitions_of, raw_topic
 from streams.frequency import QueryFrequency
 from streams.ingestion import Outcome, RawRecord, ingest
-from streams.pages import OpenPages
+from streams.pages import OpenPages, partition_of
 from streams.records import EngagementDelta
 from streams.rows import to_blocks
 from streams.ubi import Dialect
@@ -161,7 +161,7 @@ class StreamsWorker:
         for topic in SOURCES:
             offset = self._continuity.next_of(topic, partition)
             if offset is not None:
-                key, value = f"{topic}:{partition}".encode(), b"%d" % offset
+                key, value = _progress_key(topic, partition), b"%d" % offset
                 self._progress_table.data[key] = value
                 self._progress_table.send_changelog(partition, key, value)
 
@@ -211,18 +211,19 @@ class StreamsWorker:
         mine = partitions_of(self.app, topics.UBI_EVENTS)
         self._frequencies.clear()
         self._pages.rebuild(mine)
-        stored = (
-            (topic, partition, f"{topic}:{partition}".encode()) for topic in SOURCES for partition in mine
+        self._continuity.expect(
+            (topic, partition, int(stored))
+            for topic in SOURCES
+            for partition in mine
+            if (stored := self._progress_table.data.get(_progress_key(topic, partition)))
         )
-        found = ((topic, partition, self._progress_table.data.get(key)) for topic, partition, key in stored)
-        self._continuity.expect((topic, partition, int(value)) for topic, partition, value in found if value)
         logger.info("partitions %s taken over with %d open pages", sorted(mine), len(self._pages))
 
     async def _housekeeping(self) -> None:
         if self._recover:
             return
         for key in self._pages.let_go(now_ms=time.time_ns() // 1_000_000):
-            self._page_table.send_changelog(int(key.partition(b":")[0]), key, None, value_serializer="raw")
+            self._page_table.send_changelog(partition_of(key), key, None, value_serializer="raw")
             self.counters["pages_let_go"] += 1
         for partition, frequency in self._frequencies.items():
             key, snapshot = b"%d" % partition, frequency.snapshot()
@@ -248,6 +249,10 @@ class StreamsWorker:
                 counters={name: float(count) for name, count in self.counters.items()},
             ),
         )
+
+
+def _progress_key(topic: str, partition: int) -> bytes:
+    return f"{topic}:{partition}".encode()
 
 
 def run(settings: Settings, bootstrap: str, *, worker: int) -> None:

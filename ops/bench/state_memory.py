@@ -8,11 +8,9 @@ from __future__ import annotations
 import argparse
 import gc
 import os
-import platform
-import sys
 import time
-from pathlib import Path
 
+from ops.bench.machine import announce, rss_mb
 from ops.bench.traffic import records
 from streams.attribution import Windows
 from streams.frequency import QueryFrequency
@@ -24,13 +22,6 @@ DAY_MS = 86_400_000
 BATCH = 1000
 #: Each wave comes two days after the one before, when that one's time is over.
 WAVES = 3
-PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
-
-
-def rss_mb() -> float:
-    """Return this process's resident memory in MB."""
-    gc.collect()
-    return int(Path("/proc/self/statm").read_text().split()[1]) * PAGE_BYTES / 1e6
 
 
 def main() -> None:
@@ -40,13 +31,13 @@ def main() -> None:
     )
     parser.add_argument("--events", type=int, default=1_000_000)
     arguments = parser.parse_args()
-    print("command:", "python -m ops.bench.state_memory", *sys.argv[1:])
-    print(f"machine: {platform.platform()}, {os.cpu_count()} cores, Python {platform.python_version()}")
+    announce("ops.bench.state_memory")
     first_ms = int(time.time() * 1000) - 2 * DAY_MS
     store: dict[bytes, bytes] = {}
     pages = OpenPages(store, conversion_ms=DAY_MS, lateness_ms=600_000, max_pages=10_000_000)
     frequency = QueryFrequency(head_share=0.5, torso_share=0.3, window_s=86_400, now_s=first_ms / 1000)
-    before_mb = rss_mb()
+    gc.collect()
+    before_mb = rss_mb(os.getpid())
     for wave in range(WAVES):
         now_ms = first_ms + wave * 2 * DAY_MS
         gone = len(pages.let_go(now_ms=now_ms))
@@ -54,7 +45,8 @@ def main() -> None:
         events = feed(pages, frequency, pages_of=arguments.events // 12, seed=wave, now_ms=now_ms)
         used_s = time.process_time() - began_s
         stored = sum(map(len, store.values())) / max(len(store), 1)
-        held_mb = rss_mb() - before_mb
+        gc.collect()
+        held_mb = rss_mb(os.getpid()) - before_mb
         print(
             f"wave {wave + 1}: {gone:,} pages let go, then {events:,} events: {len(pages):,} open pages of"
             f" {stored:.0f} bytes, {held_mb:.0f} MB above the start ({held_mb / events * 1e6:.0f} MB per million"

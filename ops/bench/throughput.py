@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -23,6 +22,7 @@ import faust
 import uvloop
 
 from ops import endpoints, heartbeat
+from ops.bench.machine import announce, rss_mb
 from ops.bench.traffic import expected_counts, records
 from ops.cli import dashboard_client
 from ops.cli.context import CommandError
@@ -34,7 +34,6 @@ from streams.topics import TOPICS, UBI_EVENTS, UBI_QUERIES
 
 ROOT = Path(__file__).resolve().parents[2]
 TICKS = os.sysconf("SC_CLK_TCK")
-PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 #: Rates are taken between these shares of the backlog, so that neither start nor end counts.
 FROM_SHARE, TO_SHARE = 0.1, 0.9
 GIVE_UP_S = 1800
@@ -51,8 +50,7 @@ def main() -> None:
     parser.add_argument("--skip-bare", action="store_true")
     parser.add_argument("--days", type=float, default=0.04, help="event times are spread over so many days")
     arguments = parser.parse_args()
-    print("command:", "python -m ops.bench.throughput", *sys.argv[1:])
-    print(f"machine: {platform.platform()}, {os.cpu_count()} cores, Python {platform.python_version()}")
+    announce("ops.bench.throughput")
     per_page = sum(expected_counts(1000).values()) / 1000
     pages = round(arguments.events / per_page)
     if not arguments.skip_bare:
@@ -191,10 +189,6 @@ class Process:
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / TICKS
 
-    def rss_mb(self) -> float:
-        """Return the resident memory in MB."""
-        return int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]) * PAGE_BYTES / 1e6
-
 
 def pipeline(folder: Path, bootstrap: str, total: int, pages: int, workers: int) -> float:
     """Run `workers` streams workers and the metrics process over the backlog; print and return events/s."""
@@ -229,7 +223,7 @@ def _watch(settings: Settings, parts: dict[str, Process], total: int, pages: int
                 max((beat.at_s for beat in beats if beat), default=0.0),
                 events,
                 {name: part.cpu_s() for name, part in parts.items()},
-                [parts[name].rss_mb() for name in names],
+                [rss_mb(parts[name].process.pid) for name in names],
             )
         )
         if events >= total:

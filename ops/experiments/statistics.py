@@ -211,7 +211,7 @@ def _why_not(
 
 def _interval_of(cell: Aggregates, metric: Metric, *, alpha: float, expected_effect: float) -> Interval:
     """Return the always-valid interval of one arm's value, which is > 0 and varies."""
-    measured = cell.mean(metric.numerator) / cell.mean(metric.denominator)
+    measured: float = cell.mean(metric.numerator) / cell.mean(metric.denominator)
     lower, upper = sequential.interval(
         estimate=measured,
         standard_error=math.sqrt(_variance(cell, metric)),

@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 
@@ -80,6 +81,13 @@ class Stack:
         return dict(
             dashboard_client.get(self.settings, "/api/overview", timeout_s=10)["store"]["value"] or {}
         )
+
+    def attributed_clicks(self, query: str) -> int:
+        """Return how many of a query's impressions were clicked, as the page's drill-down tells."""
+        answer = dashboard_client.get(
+            self.settings, "/api/query?" + urlencode({"query": query, "limit": 500})
+        )
+        return sum(int(pair["clicks"]) for pair in answer["pairs"])
 
     def added_since(self, before: Counter[str], expected: dict[str, int]) -> dict[str, int]:
         """Wait until as many events were added as expected, and a little longer, and return what was added."""
@@ -187,12 +195,19 @@ def test_counts_are_exact_when_workers_are_killed_and_the_broker_restarts(stack:
 
 
 def test_every_click_found_its_impression(stack: Stack) -> None:
-    before = stack.totals()
+    sent = Counter(
+        json.loads(value)["user_query"]
+        for topic, _, value in records(200, seed=2, start_ms=0)
+        if topic == UBI_QUERIES
+    )
+    # Rare ones, so that all of a query's pairs fit into one answer.
+    watched = [query for query, count in sent.items() if count == 1][:5]
+    before, clicked = stack.totals(), [stack.attributed_clicks(query) for query in watched]
     send(stack, 200, seed=2, pages_per_s=1_000)
     expected = expected_counts(200)
     assert stack.added_since(before, expected) == expected
-    rows = dashboard_client.get(stack.settings, "/api/queries?limit=500")["queries"]
-    assert sum(row["clicks"] for row in rows) >= expected["clicks"]
+    assert len(watched) == 5
+    assert [stack.attributed_clicks(query) for query in watched] == [count + 1 for count in clicked]
 
 
 def test_the_real_ubi_files_are_counted_as_they_are(stack: Stack) -> None:
