@@ -148,12 +148,66 @@ class Shop(Section):
     oracle_noise: float = Field(0.15, ge=0, description="standard deviation added to the oracle's score")
 
 
+class ExtraSubtask(Section):
+    """A question that this shop adds to the teacher's."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")
+    asks: str = Field(min_length=1, max_length=200)
+
+
+class GradeSetting(Section):
+    """A level of the shop's own relevance scale."""
+
+    label: str = Field(pattern=r"^[A-Za-z0-9]{1,12}$")
+    name: str
+    gain: Share
+    means: str = Field(min_length=1, max_length=200)
+
+
+class Teacher(Section):
+    """The LLM that judges pairs, as its clients see it. Addresses: `teacher_url`."""
+
+    model: str = Field("relevance-teacher", description="the name under which the endpoint serves it")
+    api_key: SecretStr = SecretStr("")
+    mode: Literal["chain", "score"] = Field("chain", description="chain and grade in one pass, or grade only")
+    max_tokens: int = Field(192, ge=1, le=4096)
+    temperature: float = Field(0.0, ge=0, le=2)
+    concurrency: int = Field(32, ge=1, le=4096, description="requests in flight, over all endpoints")
+    timeout_s: Seconds = 120
+    retries: int = Field(4, ge=0, le=20, description="after transient faults only")
+    policy: Path | None = Field(None, description="TOML file instead of the project's subtasks and grades")
+    subtasks: list[ExtraSubtask] = Field(default_factory=list, description="asked after the policy's own")
+    grades: list[GradeSetting] = Field(default_factory=list, description="another scale, best first")
+    usd_per_million_prompt_tokens: float = Field(0.0, ge=0)
+    usd_per_million_completion_tokens: float = Field(0.0, ge=0)
+
+
+class TeacherServer(Section):
+    """The vLLM server that `relevance teacher serve` starts."""
+
+    environment: Path = Field(Path(".venv-teacher"), description="its own virtual environment")
+    device: Literal["cpu", "cuda"] = "cpu"
+    model: str = Field("", description="model folder or hub name; empty: the small model of the project")
+    host: str = "127.0.0.1"
+    port: int = Field(18000, ge=1, le=65535)
+    dtype: Literal["bfloat16", "float16", "auto"] = "bfloat16"
+    max_model_len: int = Field(1024, ge=256)
+    kv_cache_gib: int = Field(1, ge=1, description="CPU only")
+    gpu_memory_utilization: float = Field(0.9, gt=0, le=1, description="CUDA only")
+    tensor_parallel: int = Field(1, ge=1, description="CUDA only: GPUs that share the model")
+    quantization: str = Field("", description="CUDA only: as vLLM names it")
+    start_within_s: Seconds = 600
+
+
 class Settings(Section):
     """Everything that can be set. Addresses left empty mean the embedded part."""
 
     run_dir: Path = Path(".relevance")
     kafka: str = Field("", description="bootstrap servers, host:port[,host:port]; empty: the local broker")
     clickhouse: str = Field("", description="http(s)://user:password@host:port/database; empty: embedded")
+    teacher_url: str = Field(
+        "", description="OpenAI-compatible http(s)://host:port/v1[,more]; empty: the local server"
+    )
     data: Path = Field(Path("../shared/data"), description="folder of the public data sets")
     kafka_security: KafkaSecurity = KafkaSecurity()
     stack: Stack = Stack()
@@ -162,6 +216,8 @@ class Settings(Section):
     metrics: Metrics = Metrics()
     experiment: Experiment = Experiment()
     shop: Shop = Shop()
+    teacher: Teacher = Teacher()
+    teacher_server: TeacherServer = TeacherServer()
 
     @field_validator("kafka")
     @classmethod
@@ -177,6 +233,14 @@ class Settings(Section):
     def _url(cls, value: str) -> str:
         if value and not value.startswith(("http://", "https://")):
             raise ValueError("expected http(s)://user:password@host:port/database")
+        return value
+
+    @field_validator("teacher_url")
+    @classmethod
+    def _urls(cls, value: str) -> str:
+        for url in value.split(",") if value else []:
+            if not url.strip().startswith(("http://", "https://")):
+                raise ValueError(f"expected http(s)://host:port/v1[,more], got {url.strip()!r}")
         return value
 
 

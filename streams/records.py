@@ -120,3 +120,61 @@ class ExperimentState(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     state: str
     reason: str
     since_ms: int
+
+
+class Pair(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """A pair to judge: a record of `relevance.pairs`, keyed by the query.
+
+    `query` and `item_text` are cleaned (`streams.item_text`), `content_hash` names the item text. `reasons` holds
+    each term of the sampling priority; after `deadline_ms` (epoch milliseconds) nobody waits for it any more.
+    """
+
+    query: str
+    item_id: str
+    item_text: str
+    content_hash: str
+    reasons: dict[str, float]
+    sampled_ms: int
+    deadline_ms: int
+
+
+class SubtaskVerdict(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """What the chain of thought found in one subtask. `verdict` is match, mismatch or unstated.
+
+    The words are quoted from query and item text, empty for none; the spans are half-open intervals of characters
+    in these texts, None where there are no words or they could not be located.
+    """
+
+    subtask: str
+    verdict: str
+    query_words: str
+    item_words: str
+    query_span: tuple[int, int] | None
+    item_span: tuple[int, int] | None
+
+
+class Judgement(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """The teacher's grade of a pair: a record of `relevance.judgements`, keyed by the query.
+
+    Its identity is (query, item_id, content_hash, teacher_id, prompt_hash). `grades` maps each grade's label to
+    its probability (they sum to 1), `grade` is the likeliest label, `relevance_score` in [0, 1] the expectation of
+    the grades' gains. `unlocated` counts quoted words that stand in neither text.
+    """
+
+    query: str
+    item_id: str
+    item_text: str
+    content_hash: str
+    teacher_id: str
+    prompt_hash: str
+    grades: dict[str, float]
+    grade: str
+    relevance_score: float
+    verdicts: list[SubtaskVerdict]
+    unlocated: int
+    chain_of_thought: str
+    latency_ms: float
+    prompt_tokens: int
+    cached_tokens: int
+    completion_tokens: int
+    judged_ms: int

@@ -14,6 +14,8 @@ METRICS_ROWS = "metrics.rows"
 ENGAGEMENT_DELTAS = "engagement.deltas"
 ENGAGEMENT_WINDOWS = "engagement.windows"
 EXPERIMENT_STATES = "experiments.states"
+PAIRS = "relevance.pairs"
+JUDGEMENTS = "relevance.judgements"
 DEAD_LETTERS = "relevance.dead-letters"
 
 HOUR_S = 3600
@@ -54,5 +56,8 @@ TOPICS: tuple[TopicSpec, ...] = (
     TopicSpec(ENGAGEMENT_DELTAS, 0, 2 * HOUR_S),
     TopicSpec(ENGAGEMENT_WINDOWS, 0, 2 * HOUR_S),
     TopicSpec(EXPERIMENT_STATES, 1, 0, compacted=True),
+    TopicSpec(PAIRS, 0, 24 * HOUR_S, traffic=False),
+    # The log that any student version can be rebuilt from.
+    TopicSpec(JUDGEMENTS, 0, 30 * 24 * HOUR_S, traffic=False),
     TopicSpec(DEAD_LETTERS, 1, 7 * 24 * HOUR_S, max_record_bytes=MAX_DEAD_LETTER_BYTES, traffic=False),
 )

@@ -106,7 +106,7 @@ def grade(intent: Facts, item: Facts) -> Grade:
         if offered.name not in asked.substitutes and asked.name not in offered.substitutes:
             return Grade.IRRELEVANT
         misses += 1
-    if intent.compatibility and not _is_made_for(item.compatibility, intent.compatibility):
+    if intent.compatibility and not is_made_for(item.compatibility, intent.compatibility):
         return Grade.IRRELEVANT
     if intent.audience and item.audience and item.audience != intent.audience:
         return Grade.IRRELEVANT
@@ -138,11 +138,12 @@ def _identity_missed(intent: Facts, item: Facts) -> bool:
 
 def _go_together(intent: Facts, item: Facts) -> bool:
     if TYPES[item.product_type].fits == intent.product_type:
-        return _is_made_for(item.compatibility, intent.identity())
+        return is_made_for(item.compatibility, intent.identity())
     if TYPES[intent.product_type].fits == item.product_type:
-        return _is_made_for(item.identity(), intent.compatibility)
+        return is_made_for(item.identity(), intent.compatibility)
     return True
 
 
-def _is_made_for(device: str, asked: str) -> bool:
+def is_made_for(device: str, asked: str) -> bool:
+    """Tell whether what is made for `device` fits what was asked for: a brand, or brand, series and model."""
     return not asked or device == asked or device.startswith(f"{asked} ")

@@ -91,6 +91,20 @@ def write(rng: random.Random, attribute: str, value: str, *, variant_share: floa
     return rng.choice(VARIANTS.get(value, (value,)))
 
 
+def forms(attribute: str, value: str) -> list[str]:
+    """Return every way in which `write` may write an attribute's value."""
+    if attribute == "quantity":
+        return [pack.format(value) for pack in PACKS]
+    if attribute == "size" and value.isdigit():
+        return [f"size {value}", f"EU {value}", f"sz{value}", value]
+    written = [value, *VARIANTS.get(value, ())]
+    if measure := _MEASURE.fullmatch(value):
+        number, unit = measure.groups()
+        numbers = {number, number.replace("x", " x ")}
+        written += [each + suffix for each in numbers for suffix in UNITS[unit]]
+    return written
+
+
 def misspell(rng: random.Random, text: str) -> str:
     """Put one slip into a word of at least four letters: a letter lost, doubled, swapped or hit beside.
 
