@@ -199,6 +199,24 @@ class TeacherServer(Section):
     start_within_s: Seconds = 600
 
 
+class Features(Section):
+    """The feature store. `redis` is Feast's connection string: host:port[,db=0][,ssl=true][,password=...]."""
+
+    folder: Path | None = Field(None, description="empty: `features` in the run directory")
+    redis: SecretStr = Field(
+        SecretStr(""), description="address of the online store; empty: sqlite in the folder"
+    )
+    redis_timeout_s: Seconds = Field(0.1, description="a read that takes longer is answered without Redis")
+    group: str = "relevance-features"
+    flush_rows: int = Field(10_000, ge=1, description="rows of a push at most, about")
+    flush_within_s: Seconds = 2.0
+    engagement_staleness_s: Seconds = Field(5, description="how old the reader's engagement may be")
+    vector_staleness_s: Seconds = Field(60, description="how old the reader's vectors may be")
+    outage_staleness_s: Seconds = Field(600, description="both, while the online store is away")
+    retry_after_s: Seconds = Field(1, description="pause after a failed read of the online store")
+    cached_rows: int = Field(200_000, ge=1, description="rows the reader keeps of each view")
+
+
 class Settings(Section):
     """Everything that can be set. Addresses left empty mean the embedded part."""
 
@@ -218,6 +236,7 @@ class Settings(Section):
     shop: Shop = Shop()
     teacher: Teacher = Teacher()
     teacher_server: TeacherServer = TeacherServer()
+    features: Features = Features()
 
     @field_validator("kafka")
     @classmethod

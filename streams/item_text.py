@@ -52,14 +52,17 @@ def clean(text: str, *, max_chars: int) -> str:
     marks = 0
     for char in text:
         kind = unicodedata.category(char)
-        marks = marks + 1 if kind == "Mn" else 0
         if kind in ("Cc", "Zs", "Zl", "Zp"):
             kept.append(" ")
-        elif kind[0] != "C" and marks <= MAX_MARKS:
-            kept.append(char)
-    words = "".join(kept).split()
-    joined = " ".join(_fold(words))
-    return unicodedata.normalize("NFC", joined)[:max_chars].rstrip()
+            marks = 0
+        elif kind[0] != "C":
+            # Characters that go must not part a letter from the marks that pile up on it.
+            marks = marks + 1 if kind == "Mn" else 0
+            if marks <= MAX_MARKS:
+                kept.append(char)
+    # Cut before folding, so that cleaning what is clean changes nothing.
+    words = unicodedata.normalize("NFC", " ".join("".join(kept).split()))[:max_chars].split()
+    return unicodedata.normalize("NFC", " ".join(_fold(words)))
 
 
 def _fold(words: Sequence[str]) -> list[str]:

@@ -122,6 +122,22 @@ class ExperimentState(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     since_ms: int
 
 
+class CatalogueItem(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """An item as its seller offers it now: a record of the compacted topic `catalogue.items`, keyed by item id.
+
+    `category` runs from the department down; `price` is in the shop's currency, None if not given. Of two records
+    the one with the later `updated_ms` holds; of equals the first. An empty value takes the item out of the shop.
+    """
+
+    item_id: str
+    title: str
+    brand: str = ""
+    category: tuple[str, ...] = ()
+    attributes: dict[str, str] = {}
+    price: float | None = None
+    updated_ms: int
+
+
 class Pair(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """A pair to judge: a record of `relevance.pairs`, keyed by the query.
 

@@ -22,6 +22,8 @@ TABLES = (
     "exposures",
     "dead_letters",
     "judgements",
+    "teacher_refusals",
+    "teacher_reports",
     "student_versions",
 )
 NIL_UUID = "00000000-0000-0000-0000-000000000000"

@@ -17,6 +17,7 @@ EXPERIMENT_STATES = "experiments.states"
 PAIRS = "relevance.pairs"
 JUDGEMENTS = "relevance.judgements"
 DEAD_LETTERS = "relevance.dead-letters"
+CATALOGUE_ITEMS = "catalogue.items"
 
 HOUR_S = 3600
 MAX_RECORD_BYTES = 1_048_576
@@ -56,6 +57,8 @@ TOPICS: tuple[TopicSpec, ...] = (
     TopicSpec(ENGAGEMENT_DELTAS, 0, 2 * HOUR_S),
     TopicSpec(ENGAGEMENT_WINDOWS, 0, 2 * HOUR_S),
     TopicSpec(EXPERIMENT_STATES, 1, 0, compacted=True),
+    # Keyed by item id: the latest offer of every item, for ever.
+    TopicSpec(CATALOGUE_ITEMS, 0, 0, compacted=True),
     TopicSpec(PAIRS, 0, 24 * HOUR_S, traffic=False),
     # The log that any student version can be rebuilt from.
     TopicSpec(JUDGEMENTS, 0, 30 * 24 * HOUR_S, traffic=False),

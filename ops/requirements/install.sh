@@ -44,6 +44,6 @@ echo "installing the pinned packages into $venv; the first time takes some minut
 began=$SECONDS
 "$venv/bin/python" -m pip install --disable-pip-version-check --upgrade --quiet 'pip>=25.1'
 "$venv/bin/python" -m pip install --disable-pip-version-check --progress-bar on \
-    --constraint "$constraints" --editable '.[embedded-broker]' --group dev
+    --constraint "$constraints" --editable '.[embedded-broker,students,features,serving-client]' --group dev
 echo "$wanted" >"$stamp"
 echo "ready in $((SECONDS - began)) s, $(du -sh "$venv" | cut -f1) in $venv"

@@ -1,0 +1,97 @@
+"""Whatever stands in a record, it is taken or refused with a reason."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import settings as examples
+from hypothesis import strategies as st
+from kafka.consumer.fetcher import ConsumerRecord
+
+from feature_store.intake import Limits, RefusedError, catalogue_row, dead_letter, engagement_window
+from streams.topics import CATALOGUE_ITEMS, ENGAGEMENT_WINDOWS
+from tests.feature_store.samples import NOW_MS, window
+
+LIMITS = Limits(now_ms=NOW_MS, max_future_ms=1000)
+
+
+def _record(
+    topic: str, value: bytes | None, key: bytes | None = b"i1", timestamp: int = NOW_MS
+) -> ConsumerRecord:
+    named: dict[str, Any] = dict.fromkeys(ConsumerRecord._fields)
+    return ConsumerRecord(
+        **named
+        | {"topic": topic, "partition": 0, "offset": 7, "key": key, "value": value, "headers": []}
+        | {"timestamp": timestamp}
+    )
+
+
+def _item(**fields: Any) -> bytes:
+    return msgspec.json.encode({"item_id": "i1", "title": "Nova mug", "updated_ms": NOW_MS} | fields)
+
+
+@examples(deadline=None)
+@given(value=st.binary(max_size=200))
+def test_any_bytes_are_taken_or_refused(value: bytes) -> None:
+    for take, topic in ((engagement_window, ENGAGEMENT_WINDOWS), (catalogue_row, CATALOGUE_ITEMS)):
+        record = _record(topic, value, key=value)
+        try:
+            take(record, LIMITS)
+        except RefusedError as error:
+            letter = dead_letter(record, error, at_ms=NOW_MS)
+            assert (letter.topic, letter.offset, letter.value, letter.reason) == (
+                topic,
+                7,
+                value,
+                error.reason,
+            )
+
+
+def test_a_sound_window_is_taken() -> None:
+    sound = window("mug", ("a", 3, 1))
+    assert engagement_window(_record(ENGAGEMENT_WINDOWS, msgspec.json.encode(sound)), LIMITS) == sound
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        (window("", ("a", 1, 0)), "wrong_key"),
+        (window("mug", ("", 1, 0)), "wrong_key"),
+        (window("mug", ("a" * 300, 1, 0)), "wrong_key"),
+        (window("mug", ("a", -1, 0)), "wrong_count"),
+        (window("mug", ("a", 1 << 60, 0)), "wrong_count"),
+        (window("mug", ("a", 1, 0), updated_ms=NOW_MS + 1001), "wrong_time"),
+        (window("mug", ("a", 1, 0), updated_ms=0), "wrong_time"),
+        (window("mug", ("a", 1, 0), start_s=-1), "wrong_window"),
+    ],
+)
+def test_a_window_that_cannot_be_stored_is_refused(bad: Any, reason: str) -> None:
+    with pytest.raises(RefusedError) as refused:
+        engagement_window(_record(ENGAGEMENT_WINDOWS, msgspec.json.encode(bad)), LIMITS)
+    assert refused.value.reason == reason
+
+
+@pytest.mark.parametrize(
+    ("value", "key", "reason"),
+    [
+        (b"{", b"i1", "not_a_catalogue_item"),
+        (_item(title=3), b"i1", "not_a_catalogue_item"),
+        (b'{"item_id":"i1","title":"\\ud800","updated_ms":1}', b"i1", "not_a_catalogue_item"),
+        (_item(), b"i2", "wrong_key"),
+        (_item(), None, "wrong_key"),
+        (_item(), b"\xff", "not_a_catalogue_item"),
+        (_item(updated_ms=NOW_MS + 5000), b"i1", "wrong_time"),
+    ],
+)
+def test_an_item_that_cannot_be_stored_is_refused(value: bytes, key: bytes | None, reason: str) -> None:
+    with pytest.raises(RefusedError) as refused:
+        catalogue_row(_record(CATALOGUE_ITEMS, value, key=key), LIMITS)
+    assert refused.value.reason == reason
+
+
+def test_a_record_without_a_value_takes_the_item_out() -> None:
+    row = catalogue_row(_record(CATALOGUE_ITEMS, None, timestamp=NOW_MS - 5), LIMITS)
+    assert (row.key, row.values["listed"], row.event_us) == (("i1",), False, (NOW_MS - 5) * 1000)

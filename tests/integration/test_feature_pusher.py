@@ -1,0 +1,187 @@
+"""The pusher between a real broker and real stores: what arrives, what is refused, what a kill leaves."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from kafka import KafkaProducer
+
+from feature_store.content import ContentChange
+from feature_store.engagement import merge
+from feature_store.pusher import Progress, judge_again, run_pusher
+from feature_store.reader import FeatureReader
+from feature_store.store import apply
+from feature_store.writing import FeatureWriter
+from ops.kafka import consumer, ensure_topics, producer
+from ops.settings import Settings
+from streams.item_text import content_hash
+from streams.records import CatalogueItem, EngagementWindow, Pair
+from streams.topics import CATALOGUE_ITEMS, DEAD_LETTERS, ENGAGEMENT_WINDOWS, PAIRS, TOPICS
+from tests.feature_store.samples import window
+from tests.integration.conftest import ROOT
+from tests.integration.feature_pusher_process import settings_of
+
+pytestmark = pytest.mark.integration
+
+
+@contextmanager
+def _pusher(settings: Settings, bootstrap: str, **options: Any) -> Iterator[Progress]:
+    stop = threading.Event()
+    progress = Progress()
+
+    def note(now: Progress) -> None:
+        for name in Progress.__slots__:
+            setattr(progress, name, getattr(now, name))
+
+    thread = threading.Thread(
+        target=run_pusher, args=(settings, bootstrap), kwargs={"stop": stop, "on_progress": note, **options}
+    )
+    thread.start()
+    try:
+        yield progress
+    finally:
+        stop.set()
+        thread.join(timeout=60)
+        assert not thread.is_alive()
+
+
+def _until(condition: Callable[[], bool], *, within_s: float = 120) -> None:
+    deadline_s = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < deadline_s, "waited in vain"
+        time.sleep(0.05)
+
+
+def _send(sender: KafkaProducer, topic: str, key: str, value: Any) -> None:
+    raw = value if value is None or isinstance(value, bytes) else msgspec.json.encode(value)
+    sender.send(topic, key=key.encode(), value=raw).get(timeout=30)
+
+
+def _read_all(bootstrap: str, topic: str) -> list[Any]:
+    reading = consumer(Settings(), bootstrap, topic, consumer_timeout_ms=2000)
+    try:
+        return list(reading)
+    finally:
+        reading.close()
+
+
+def test_windows_and_items_reach_both_stores(broker: str, tmp_path: Path) -> None:
+    settings = Settings.model_validate(
+        {"run_dir": str(tmp_path), "features": {"group": "test-pusher", "flush_within_s": 0.1}}
+    )
+    ensure_topics(settings, broker, TOPICS)
+    store = apply(settings)
+    sender = producer(settings, broker)
+    now_ms = time.time_ns() // 1_000_000
+    changed: list[ContentChange] = []
+    send_again = judge_again(sender, lambda ids: {item: ["mug", "cup"] for item in ids}, within_s=60)
+
+    def on_changes(changes: Sequence[ContentChange]) -> None:
+        send_again(changes)
+        changed.extend(changes)
+
+    def offer(title: str, later_ms: int) -> CatalogueItem:
+        return CatalogueItem(item_id="pushed-1", title=title, updated_ms=now_ms + later_ms)
+
+    mug = window("pushed mug", ("pushed-1", 8, 2), ("pushed-2", 4, 0), updated_ms=now_ms)
+    with _pusher(settings, broker, on_changes=on_changes) as progress:
+        _send(sender, ENGAGEMENT_WINDOWS, "pushed mug", mug)
+        _send(sender, ENGAGEMENT_WINDOWS, "pushed mug", mug)
+        _send(sender, ENGAGEMENT_WINDOWS, "pushed mug", b"{broken")
+        _send(sender, CATALOGUE_ITEMS, "pushed-1", offer("Nova mug", 0))
+        _until(lambda: progress.dead_letters >= 1 and progress.online_rows >= 3)
+        reader = FeatureReader(settings)
+        served = reader.engagement("pushed mug", ["pushed-1", "pushed-2"]).features
+        assert [row.clicks if row else None for row in served] == [2, 0]
+        _send(sender, CATALOGUE_ITEMS, "pushed-1", offer("Nova mug, blue", 5))
+        _send(sender, CATALOGUE_ITEMS, "pushed-1", offer("Nova mug, too late", 1))
+        _until(lambda: bool(changed))
+        _send(sender, CATALOGUE_ITEMS, "pushed-9", None)
+        _until(lambda: progress.records >= 7)
+    assert progress.trouble == ""
+    reader.close()
+    sender.close()
+
+    assert [(change.item_text, change.before) for change in changed] == [
+        ("Nova mug, blue", content_hash("Nova mug"))
+    ]
+    again = [msgspec.json.decode(record.value, type=Pair) for record in _read_all(broker, PAIRS)]
+    assert sorted((pair.query, pair.item_text) for pair in again if pair.item_id == "pushed-1") == [
+        ("cup", "Nova mug, blue"),
+        ("mug", "Nova mug, blue"),
+    ]
+    letters = [record for record in _read_all(broker, DEAD_LETTERS) if record.value == b"{broken"]
+    assert [dict(letter.headers)["reason"] for letter in letters] == [b"not_an_engagement_window"]
+    found = store.get_online_features(
+        features=["item_content:text", "item_content:listed"],
+        entity_rows=[{"item_id": "pushed-1"}, {"item_id": "pushed-9"}],
+    ).to_dict()
+    assert found["text"] == ["Nova mug, blue", ""]
+    assert found["listed"] == [True, False]
+
+    # Everything was committed: a second pusher has nothing to do.
+    with _pusher(settings, broker) as progress:
+        time.sleep(2)
+    assert (progress.records, progress.trouble) == (0, "")
+
+
+def test_a_pusher_that_is_killed_loses_and_repeats_nothing(broker: str, tmp_path: Path) -> None:
+    settings = settings_of(str(tmp_path))
+    ensure_topics(settings, broker, TOPICS)
+    apply(settings)
+    sender = producer(settings, broker)
+    rng = random.Random(4)
+    now_ms = time.time_ns() // 1_000_000
+    counts: dict[tuple[int, int, str], int] = {}
+    log: list[EngagementWindow] = []
+
+    def send(number: int) -> None:
+        for _ in range(number):
+            query, start_s = rng.randrange(40), 3600 * rng.randrange(1, 5)
+            items = []
+            for item in rng.sample([f"killed-{n}" for n in range(30)], 10):
+                counts[query, start_s, item] = counts.get((query, start_s, item), 0) + rng.randrange(1, 5)
+                items.append((item, counts[query, start_s, item], 1))
+            log.append(window(f"killed {query}", *items, start_s=start_s, updated_ms=now_ms + len(log)))
+            key, value = log[-1].query.encode(), msgspec.json.encode(log[-1])
+            sender.send(ENGAGEMENT_WINDOWS, key=key, value=value)
+        sender.flush(timeout=30)
+
+    def offline_files() -> int:
+        return len(list((tmp_path / "features/offline/pair_engagement").rglob("*.parquet")))
+
+    for _ in range(2):
+        send(150)
+        before = offline_files()
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.integration.feature_pusher_process", broker, str(tmp_path)],
+            cwd=ROOT,
+        )
+        _until(lambda before=before: offline_files() >= before + 2)  # type: ignore[misc]
+        process.kill()
+        process.wait()
+    send(20)
+    with _pusher(settings, broker) as progress:
+        expected = {row.key: row.values for row in merge(log, {}, windows_kept=24)}
+        writer = FeatureWriter(settings)
+
+        def done() -> bool:
+            found = writer.read("pair_engagement", list(expected), ("impressions", "windows"))
+            return {key: row["windows"].bytes_val for key, row in found.items()} == {
+                key: values["windows"] for key, values in expected.items()
+            }
+
+        _until(done)
+    assert progress.trouble == ""
+    writer.close()
+    sender.close()
