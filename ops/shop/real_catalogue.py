@@ -43,15 +43,15 @@ class JudgedTruth:
 
     def __init__(self, grades: Mapping[tuple[str, str], Grade]) -> None:
         """`grades` by (query text, item id)."""
-        self._grades = grades
+        self.grades = grades
 
     def grade(self, query: str, item_id: str) -> Grade:
         """Return the grade that people gave, or irrelevant."""
-        return self._grades.get((query, item_id), Grade.IRRELEVANT)
+        return self.grades.get((query, item_id), Grade.IRRELEVANT)
 
     def content(self) -> bytes:
         """Return all that the grades follow from."""
-        return json.dumps(sorted((*pair, grade.value) for pair, grade in self._grades.items())).encode()
+        return json.dumps(sorted((*pair, grade.value) for pair, grade in self.grades.items())).encode()
 
 
 @dataclass(frozen=True, slots=True)

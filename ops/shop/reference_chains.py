@@ -20,11 +20,11 @@ ATTRIBUTES: Final = ("colour", "size", "material", "quantity", "audience")
 
 
 def chain(query: str, intent: Facts, text: str, item: Facts) -> tuple[ChainLine, ...]:
-    """Return a line for each subtask that the query names words for.
+    """Return a line for each subtask that the query names words for, in the query's order.
 
     `query` and `text` are the cleaned texts, `intent` and `item` what is wanted and what is sold.
     """
-    lines = (
+    lines = [
         ChainLine(
             subtask=subtask,
             query_words=asked,
@@ -33,8 +33,8 @@ def chain(query: str, intent: Facts, text: str, item: Facts) -> tuple[ChainLine,
         )
         for subtask, asked, told, met in _findings(query, intent, text, item)
         if asked
-    )
-    return tuple(lines)
+    ]
+    return tuple(sorted(lines, key=lambda line: query.index(line.query_words)))
 
 
 def _verdict(met: bool, told: str) -> Verdict:

@@ -1,0 +1,1 @@
+"""How good a scorer is against known grades: metrics, intervals over queries, calibration."""

@@ -1,0 +1,106 @@
+"""Intervals by resampling queries: pairs of one query are alike, so queries are what is drawn, with replacement.
+
+The 95 % interval is that of the percentiles (Efron and Tibshirani 1993, chapter 13). Two scorers of the same pairs
+are compared on the same resamples, so what the queries have in common cancels. The calibration error alone is
+biased: noise adds to it, and resampling adds as much once more, so that its percentiles would lie above the
+figure itself; they are moved down by that excess.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+import numpy as np
+
+from ops.evaluation.metrics import METRICS, Metric, Statistic, UndefinedError, ece
+from ops.evaluation.pairs import Floats, ScoredPairs
+
+RESAMPLES = 1_000
+LEVEL = 0.95
+#: With fewer queries the percentiles are far too narrow to be shown.
+MIN_QUERIES = 10
+#: A metric that is undefined in more of the resamples has no interval.
+MAX_UNDEFINED = 0.05
+#: Weights of pairs held at a time: 16 MB.
+_BLOCK = 2_000_000
+
+
+class Estimate(msgspec.Struct, frozen=True, kw_only=True):
+    """A figure and its 95 % interval; None where there is none, and `why` then says why."""
+
+    value: float | None
+    lower: float | None = None
+    upper: float | None = None
+    why: str = ""
+
+
+def resampled_weights(rng: np.random.Generator, *, queries: int, resamples: int = RESAMPLES) -> Floats:
+    """Return how often each query is drawn in each resample, shape [resamples, queries]; rows sum to `queries`."""
+    if queries == 0:
+        return np.zeros((resamples, 0))
+    return rng.multinomial(queries, np.full(queries, 1 / queries), size=resamples).astype(np.float64)
+
+
+def estimate(metric: Metric, pairs: ScoredPairs, weights: Floats) -> Estimate:
+    """Return a metric with its interval over the resamples `weights`, shape [resamples, queries]."""
+    try:
+        statistic = metric(pairs)
+    except UndefinedError as error:
+        return Estimate(value=None, why=str(error))
+    value = float(statistic(np.ones((1, pairs.queries)))[0])
+    drawn = _values(statistic, pairs, weights)
+    if metric is ece:
+        drawn = np.maximum(drawn - np.nanmean(drawn) + value, 0)
+    return _with_interval(value, drawn, pairs.queries)
+
+
+def difference(metric: Metric, ours: ScoredPairs, theirs: ScoredPairs, weights: Floats) -> Estimate:
+    """Return how much greater a metric is under our scores than under theirs, with its paired interval.
+
+    Raises ValueError if the two are not the same pairs in the same order.
+    """
+    if not (np.array_equal(ours.query, theirs.query) and np.array_equal(ours.grade, theirs.grade)):
+        raise ValueError(
+            f"a paired difference needs the same pairs in the same order, got {len(ours)} pairs of {ours.queries} "
+            f"queries and {len(theirs)} of {theirs.queries}, or other grades"
+        )
+    try:
+        sides = [(metric(pairs), pairs) for pairs in (ours, theirs)]
+    except UndefinedError as error:
+        return Estimate(value=None, why=str(error))
+    once = np.ones((1, ours.queries))
+    mine, other = (float(statistic(once)[0]) for statistic, _ in sides)
+    my_drawn, other_drawn = (_values(statistic, pairs, weights) for statistic, pairs in sides)
+    value, drawn = mine - other, my_drawn - other_drawn
+    if metric is ece:
+        drawn = drawn - np.nanmean(drawn) + value
+    return _with_interval(value, drawn, ours.queries)
+
+
+def estimates(
+    pairs: ScoredPairs,
+    rng: np.random.Generator,
+    *,
+    metrics: Mapping[str, Metric] = METRICS,
+    resamples: int = RESAMPLES,
+) -> dict[str, Estimate]:
+    """Return each metric with its interval, all over the same resamples."""
+    weights = resampled_weights(rng, queries=pairs.queries, resamples=resamples)
+    return {name: estimate(metric, pairs, weights) for name, metric in metrics.items()}
+
+
+def _values(statistic: Statistic, pairs: ScoredPairs, weights: Floats) -> Floats:
+    rows = max(1, _BLOCK // max(1, len(pairs)))
+    return np.concatenate([statistic(weights[at : at + rows]) for at in range(0, len(weights), rows)])
+
+
+def _with_interval(value: float, drawn: Floats, queries: int) -> Estimate:
+    if queries < MIN_QUERIES:
+        return Estimate(value=value, why=f"no interval: {queries} queries, {MIN_QUERIES} are needed")
+    undefined = float(np.isnan(drawn).mean())
+    if undefined > MAX_UNDEFINED:
+        return Estimate(value=value, why=f"no interval: undefined in {undefined:.0%} of the resamples")
+    tail = (1 - LEVEL) / 2
+    lower, upper = np.nanquantile(drawn, [tail, 1 - tail])
+    return Estimate(value=value, lower=float(lower), upper=float(upper))

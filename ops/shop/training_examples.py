@@ -1,0 +1,133 @@
+"""Examples for fine-tuning the teacher: pairs of generated shops and of real catalogues, chains by a program.
+
+The shops are small and many, each with brands of its own, so that a teacher learns to read and not to remember.
+A share of the titles is under attack; the grade and the chain stay those of the item.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+
+import msgspec
+
+from ops.shop import catalogue, queries, real_catalogue
+from ops.shop.items import Item
+from ops.shop.judged_pairs import EVALUATION_SEED, GOLDEN_SEED, GOLDEN_SHARE, text_of
+from ops.shop.real_chains import ChainWriter
+from ops.shop.reference_chains import chain
+from ops.shop.retrieval import Retriever
+from ops.shop.truth import Grade, grade
+from streams.item_text import query_text
+from teacher.attacks import attacks
+from teacher.examples import Example
+
+SHOP_ITEMS = 2_000
+SHOP_QUERIES = 1_200
+PAIRS_OF_SHOP = 300
+#: Candidates are mostly substitutes; rarer grades are learned from as well.
+GRADE_SHARES: Mapping[str, float] = {"E": 0.36, "S": 0.32, "C": 0.13, "I": 0.19}
+ATTACKED = 0.12
+
+
+def shop_examples(count: int, *, seed: int, unseen: Collection[str] = ()) -> list[Example]:
+    """Return `count` examples of as many shops as that takes, `PAIRS_OF_SHOP` of each.
+
+    Queries in `unseen` (texts as typed) are left out: they are kept for evaluation.
+    """
+    examples: list[Example] = []
+    shop_seed = 1000 * (seed + 1)
+    while len(examples) < count:
+        shop_seed += 1
+        if shop_seed == EVALUATION_SEED:
+            continue
+        examples += _of_shop(shop_seed, min(PAIRS_OF_SHOP, count - len(examples)), unseen)
+    return examples
+
+
+def _of_shop(seed: int, count: int, unseen: Collection[str]) -> list[Example]:
+    generated = catalogue.generate(items=SHOP_ITEMS, seed=seed)
+    traffic, intents = queries.generate(generated, queries=SHOP_QUERIES, seed=seed)
+    retriever = Retriever(generated.items.values())
+    rng = random.Random(f"training examples {seed}")
+    wanted = {label: round(share * count) for label, share in GRADE_SHARES.items()}
+    chosen: list[Example] = []
+    texts = [each.text for each in traffic if each.text not in unseen]
+    rng.shuffle(texts)
+    for text in texts * 4:
+        if len(chosen) >= count:
+            break
+        item_id = rng.choice(retriever.candidates(text))
+        given = grade(intents[text], generated.facts[item_id])
+        if wanted[given.value] <= 0:
+            continue
+        wanted[given.value] -= 1
+        item, query = _perhaps_attacked(rng, text, generated.items[item_id]), query_text(text)
+        shown = text_of(item)
+        chosen.append(
+            Example(
+                query=query,
+                item_id=item_id,
+                item_text=shown,
+                grade=given.value,
+                source=f"shop {seed}",
+                chain=chain(query, intents[text], shown, generated.facts[item_id]),
+            )
+        )
+    return chosen
+
+
+def real_examples(folder: Path, count: int, *, seed: int, unseen: Collection[str] = ()) -> list[Example]:
+    """Return up to `count` examples of a real catalogue's queries that are not golden nor `unseen`.
+
+    Rarer grades come first.
+
+    Raises CatalogueError if the folder holds no catalogue.
+    """
+    loaded = real_catalogue.load(folder, seed=GOLDEN_SEED, golden_share=GOLDEN_SHARE)
+    writer = ChainWriter(loaded.items.values())
+    rng = random.Random(f"training examples {folder.name} {seed}")
+    by_grade: dict[Grade, list[tuple[str, str]]] = {each: [] for each in Grade}
+    for (query, item_id), given in sorted(loaded.truth.grades.items()):
+        if query not in loaded.golden and query not in unseen:
+            by_grade[given].append((query, item_id))
+    for pairs in by_grade.values():
+        rng.shuffle(pairs)
+    return [
+        _real_example(rng, writer, folder.name, query, loaded.items[item_id], given)
+        for query, item_id, given in _evenly(by_grade, count)
+    ]
+
+
+def _evenly(by_grade: Mapping[Grade, list[tuple[str, str]]], count: int) -> Iterator[tuple[str, str, Grade]]:
+    """Yield pairs so that no grade has more than its share as long as others have any left."""
+    left = min(count, sum(len(pairs) for pairs in by_grade.values()))
+    waiting = sorted((grade for grade in by_grade if by_grade[grade]), key=lambda each: len(by_grade[each]))
+    for number, given in enumerate(waiting):
+        take = min(len(by_grade[given]), left // (len(waiting) - number))
+        left -= take
+        for query, item_id in by_grade[given][:take]:
+            yield query, item_id, given
+
+
+def _real_example(
+    rng: random.Random, writer: ChainWriter, source: str, text: str, item: Item, given: Grade
+) -> Example:
+    query, attacked = query_text(text), _perhaps_attacked(rng, text, item)
+    shown = text_of(attacked)
+    return Example(
+        query=query,
+        item_id=item.item_id,
+        item_text=shown,
+        grade=given.value,
+        source=source,
+        chain=writer.chain(query, text_of(item), item, given),
+    )
+
+
+def _perhaps_attacked(rng: random.Random, query: str, item: Item) -> Item:
+    if rng.random() >= ATTACKED:
+        return item
+    attack = rng.choice(attacks(rng, query, item.title, pool="training"))
+    return msgspec.structs.replace(item, title=attack.title)
