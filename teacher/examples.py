@@ -45,10 +45,10 @@ def answer(chain: Sequence[ChainLine], grade: str) -> str:
     """Return the answer in the form that the prompt asks for.
 
     >>> answer([ChainLine(subtask="brand", query_words="nova", item_words="", verdict=Verdict.UNSTATED)], "S")
-    'brand: nova | - | unstated\\ngrade: S'
+    'nova | brand | - | unstated\\ngrade: S'
     """
     lines = [
-        f"{line.subtask}: {fence(line.query_words) or NOTHING} | {fence(line.item_words) or NOTHING} "
+        f"{fence(line.query_words) or NOTHING} | {line.subtask} | {fence(line.item_words) or NOTHING} "
         f"| {line.verdict}"
         for line in chain
     ]

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import msgspec
 
+from ops.settings import Teacher as TeacherSettings
+
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
 #: Labels stand for one token each, so they are short; anything else would need escaping in the answer's form.
 _LABEL = re.compile(r"[A-Za-z0-9]{1,12}")
@@ -119,6 +121,17 @@ def load(path: Path) -> Policy:
         return msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), Policy)
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
         raise PolicyError(f"{path}: {error}") from error
+
+
+def configured(settings: TeacherSettings) -> Policy:
+    """Return the policy that the settings ask for. Raises PolicyError.
+
+    A shop's subtasks come after the policy's own; its grades replace them.
+    """
+    chosen = load(settings.policy) if settings.policy else default()
+    if settings.grades:
+        chosen = chosen.with_grades([Grade(**grade.model_dump()) for grade in settings.grades])
+    return chosen.with_subtasks([Subtask(**subtask.model_dump()) for subtask in settings.subtasks])
 
 
 @functools.cache

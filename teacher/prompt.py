@@ -2,7 +2,9 @@
 
 The query and the item are strangers' text. They are cleaned, stand between tags that they cannot write (angle
 brackets and bars become look-alikes, one for one, so that offsets stay), and never reach the system message.
-An answer is one line a subtask, `name: words of the query | words of the item | verdict`, then `grade: label`.
+An answer goes through the query from left to right, one line a wish, `words of the query | subtask | words of the
+item | verdict`, then `grade: label`. Reading in order and naming the subtask after its words is what lets a small
+model miss no wish.
 """
 
 from __future__ import annotations
@@ -13,8 +15,12 @@ from enum import StrEnum
 from teacher.policy import Policy
 
 #: Raise it when the wording below changes in a way that the hash could not see.
-FORM = 1
+FORM = 2
 NOTHING = "-"
+#: Lines of a chain at most; a query of 200 characters does not hold more wishes.
+MAX_LINES = 12
+#: Characters of a quotation at most.
+MAX_WORDS_CHARS = 80
 _FENCED = str.maketrans("<>|", "‹›¦")
 _UNFENCED = str.maketrans("‹›¦", "<>|")
 
@@ -48,9 +54,9 @@ def system_message(policy: Policy, mode: Mode) -> str:
     subtasks = "\n".join(f"{subtask.name}: {subtask.asks}" for subtask in policy.subtasks)
     return (
         f"{policy.task.strip()}\n"
-        "First one line for each of these that the query asks for, in this order:\n"
+        "Go through the query from left to right, one line for each wish of these kinds:\n"
         f"{subtasks}\n"
-        "A line is its name, a colon, the words of the query, a bar, the words of the item, a bar, the verdict: "
+        "A line is the words of the query, a bar, the kind, a bar, the words of the item, a bar, the verdict: "
         "match, mismatch, or unstated if the item does not say. Quote exactly; "
         f"{NOTHING} stands for no words.\n"
         "Then the last line, grade and one letter:\n"
@@ -97,14 +103,12 @@ def prompt_hash(policy: Policy, mode: Mode, *, max_tokens: int, temperature: flo
 def answer_form(policy: Policy, mode: Mode) -> str:
     """Return the regular expression that every answer meets, for structured output.
 
-    Evidence is at most 80 characters without a bar; a subtask comes at most once and in order.
+    Quotations are short and hold no bar; there are at most `MAX_LINES` lines.
     """
     labels = "|".join(policy.labels)
     if mode is Mode.SCORE:
         return f"({labels})"
-    words = r"[^|\n]{1,80}"
-    lines = "".join(
-        rf"({subtask.name}: {words} \| {words} \| (match|mismatch|unstated)\n)?"
-        for subtask in policy.subtasks
-    )
-    return rf"{lines}grade: ({labels})"
+    words = rf"[^|\n ][^|\n]{{0,{MAX_WORDS_CHARS - 1}}}"
+    names = "|".join(subtask.name for subtask in policy.subtasks)
+    line = rf"{words} \| ({names}) \| {words} \| (match|mismatch|unstated)\n"
+    return rf"({line}){{0,{MAX_LINES}}}grade: ({labels})"

@@ -16,8 +16,8 @@ def find_words(text: str, forms: Iterable[str]) -> str:
     Upper and lower case are the same; longer forms are tried first; where no form stands in the text, one slip
     of the finger in one longer word is forgiven.
 
-    >>> find_words("Noir, s/steel frying pann", ["frying pan", "skillet"])
-    'frying pann'
+    >>> find_words("Noir, s/steel fryng pan", ["frying pan", "skillet"])
+    'fryng pan'
     """
     tried = sorted({form for form in forms if form}, key=len, reverse=True)
     for form in tried:

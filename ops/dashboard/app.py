@@ -9,11 +9,11 @@ import asyncio
 import gzip
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from functools import cache
 from importlib import resources
 from string import Template
-from typing import Any, get_args
+from typing import get_args
 
 import msgspec
 from clickhouse_connect.driver.exceptions import ClickHouseError
@@ -28,15 +28,16 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from ops.dashboard import access
+from ops.dashboard.api import Parameters, json_answer
 from ops.dashboard.cached import one_line
-from ops.dashboard.queries import MAX_ROWS, QuerySort
+from ops.dashboard.queries import QuerySort
 from ops.dashboard.snapshots import SNAPSHOT_EVERY_S, Snapshots
 from ops.dashboard.source import Source
+from ops.dashboard.teacher_api import TeacherApi
 from ops.settings import Settings
 from streams.records import TrafficClass
 
 MAX_VIEWERS = 200
-MAX_TEXT_CHARS = 2000
 RETRY_MS = 2000
 #: How soon a stream notices that the server wants to stop.
 CLOSING_EVERY_S = 0.25
@@ -71,6 +72,8 @@ def create_app(
             Route("/api/query", dashboard.query),
             Route("/api/pair", dashboard.pair),
             Route("/api/dead-letters", dashboard.dead_letters),
+            Route("/teacher", dashboard.teacher_page),
+            *TeacherApi(source).routes(),
             Route(f"/static/plotly-{get_plotlyjs_version()}.js", _plotly),
             Mount("/static", StaticFiles(packages=[("ops.dashboard", "static")])),
         ],
@@ -102,11 +105,14 @@ class _Dashboard:
             name: Template(_static_file(name)).substitute(
                 plotly=f"/static/plotly-{get_plotlyjs_version()}.js", logout="" if token else "hidden"
             )
-            for name in ("index.html", "login.html")
+            for name in ("index.html", "teacher.html", "login.html")
         }
 
     async def page(self, request: Request) -> Response:
         return self._page("index.html")
+
+    async def teacher_page(self, request: Request) -> Response:
+        return self._page("teacher.html")
 
     async def login_form(self, request: Request) -> Response:
         if not self._token:
@@ -146,10 +152,10 @@ class _Dashboard:
             self._viewers -= 1
 
     async def overview(self, request: Request) -> Response:
-        return _json(await self._snapshots.latest())
+        return json_answer(await self._snapshots.latest())
 
     async def health(self, request: Request) -> Response:
-        return _json(msgspec.json.encode(await self._snapshots.health()))
+        return json_answer(msgspec.json.encode(await self._snapshots.health()))
 
     async def experiment(self, request: Request) -> Response:
         outcome = await self._snapshots.report()
@@ -157,10 +163,10 @@ class _Dashboard:
             outcome = await self._snapshots.report(wait_s=FIRST_REPORT_WITHIN_S)
         if outcome.value is None:
             raise HTTPException(503, f"no report yet: {outcome.error or 'it is being computed'}")
-        return _json(msgspec.json.encode(outcome.value))
+        return json_answer(msgspec.json.encode(outcome.value))
 
     async def queries(self, request: Request) -> Response:
-        given = _Parameters(request, ("arm", "q", "class", "sort", "order", "limit"))
+        given = Parameters(request, ("arm", "q", "class", "sort", "order", "limit"))
         rows = await run_in_threadpool(
             self._source.queries,
             arm=given.choice("arm", self._arms),
@@ -170,20 +176,20 @@ class _Dashboard:
             ascending=given.choice("order", ("desc", "asc"), default="desc") == "asc",
             limit=given.limit(),
         )
-        return _json(msgspec.json.encode({"queries": rows}))
+        return json_answer(msgspec.json.encode({"queries": rows}))
 
     async def query(self, request: Request) -> Response:
-        given = _Parameters(request, ("arm", "query", "limit"))
+        given = Parameters(request, ("arm", "query", "limit"))
         rows = await run_in_threadpool(
             self._source.pairs,
             arm=given.choice("arm", self._arms),
             query=given.text("query", required=True),
             limit=given.limit(),
         )
-        return _json(msgspec.json.encode({"pairs": rows}))
+        return json_answer(msgspec.json.encode({"pairs": rows}))
 
     async def pair(self, request: Request) -> Response:
-        given = _Parameters(request, ("arm", "query", "item", "limit"))
+        given = Parameters(request, ("arm", "query", "item", "limit"))
         rows = await run_in_threadpool(
             self._source.events,
             arm=given.choice("arm", self._arms),
@@ -191,50 +197,17 @@ class _Dashboard:
             item_id=given.text("item", required=True),
             limit=given.limit(),
         )
-        return _json(msgspec.json.encode({"events": rows}))
+        return json_answer(msgspec.json.encode({"events": rows}))
 
     async def dead_letters(self, request: Request) -> Response:
-        given = _Parameters(request, ("reason", "limit"))
+        given = Parameters(request, ("reason", "limit"))
         rows = await run_in_threadpool(
             self._source.dead_letters, reason=given.text("reason"), limit=given.limit()
         )
-        return _json(msgspec.json.encode({"dead_letters": rows}))
+        return json_answer(msgspec.json.encode({"dead_letters": rows}))
 
     def _page(self, name: str) -> Response:
         return Response(self._html[name], media_type="text/html", headers={"Cache-Control": "no-cache"})
-
-
-class _Parameters:
-    """The query string, checked. Raises HTTPException 400 that names what was expected and what came."""
-
-    def __init__(self, request: Request, expected: Sequence[str]) -> None:
-        self._given = request.query_params
-        for name in self._given:
-            if name not in expected:
-                raise HTTPException(400, f"no parameter {name[:40]!r}; expected {', '.join(expected)}")
-
-    def text(self, name: str, *, required: bool = False) -> str:
-        if required and name not in self._given:
-            raise HTTPException(400, f"{name}: expected, but it is missing")
-        text = self._given.get(name, "")
-        if len(text) > MAX_TEXT_CHARS:
-            raise HTTPException(400, f"{name}: expected at most {MAX_TEXT_CHARS} characters, got {len(text)}")
-        return text
-
-    def choice(self, name: str, choices: Sequence[Any], default: str = "") -> Any:
-        value = self._given.get(name, default)
-        if value not in choices:
-            expected = ", ".join(repr(choice) for choice in choices)
-            raise HTTPException(400, f"{name}: expected one of {expected}, got {value[:40]!r}")
-        return value
-
-    def limit(self) -> int:
-        value = self._given.get("limit", "100")
-        if not (value.isascii() and value.isdigit() and len(value) < 6 and 1 <= int(value) <= MAX_ROWS):
-            raise HTTPException(
-                400, f"limit: expected a whole number from 1 to {MAX_ROWS}, got {value[:40]!r}"
-            )
-        return int(value)
 
 
 async def _plotly(request: Request) -> Response:
@@ -254,10 +227,6 @@ def _plotly_gzipped() -> bytes:
 
 def _static_file(name: str) -> str:
     return resources.files("ops.dashboard").joinpath("static", name).read_text(encoding="utf-8")
-
-
-def _json(body: bytes) -> Response:
-    return Response(body, media_type="application/json", headers={"Cache-Control": "no-store"})
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

@@ -8,7 +8,7 @@ import msgspec
 from clickhouse_connect.driver.client import Client
 
 from ops import heartbeat
-from ops.dashboard import queries
+from ops.dashboard import queries, teacher_queries, teacher_view
 from ops.dashboard.health import Part
 from ops.dashboard.lag import GroupLag, LagWatch
 from ops.dashboard.queries import (
@@ -21,6 +21,8 @@ from ops.dashboard.queries import (
     QuerySort,
     Totals,
 )
+from ops.dashboard.teacher_queries import JudgementRow
+from ops.dashboard.teacher_view import JudgementView, TeacherOverview
 from ops.experiments.report import ExperimentReport, experiment_report
 from ops.experiments.states import StateReader
 from ops.settings import Settings
@@ -141,6 +143,41 @@ class Source:
     def dead_letters(self, *, reason: str, limit: int) -> list[DeadLetter]:
         """Return the newest dead letters. Raises ClickHouseError."""
         return queries.dead_letters(self._request_client, reason=reason, limit=limit)
+
+    def teacher(self) -> TeacherOverview:
+        """Ask for the teacher's figures, with the report's client: both take their time. Raises ClickHouseError."""
+        return teacher_view.overview(self._report_client, self._settings.teacher)
+
+    def judgements(
+        self, *, search: str, grade: str, mismatch: str, teacher: str, before: tuple[int, int], limit: int
+    ) -> list[JudgementRow]:
+        """Return judgements, newest first. Raises ClickHouseError."""
+        return teacher_queries.judgements(
+            self._request_client,
+            search=search,
+            grade=grade,
+            mismatch=mismatch,
+            teacher=teacher,
+            before=before,
+            limit=limit,
+        )
+
+    def judgement(
+        self, *, query: str, item_id: str, content_hash: str, teacher_id: str, prompt_hash: str
+    ) -> JudgementView | None:
+        """Return one judgement beside its pair, None if there is none. Raises ClickHouseError."""
+        stored = teacher_queries.judgement(
+            self._request_client,
+            query=query,
+            item_id=item_id,
+            content_hash=content_hash,
+            teacher_id=teacher_id,
+            prompt_hash=prompt_hash,
+        )
+        if stored is None:
+            return None
+        traffic = teacher_queries.pair_traffic(self._request_client, query=query, item_id=item_id)
+        return teacher_view.view(stored, traffic=traffic, prices=self._settings.teacher)
 
 
 def _now_ms() -> int:

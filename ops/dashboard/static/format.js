@@ -39,3 +39,9 @@ export function duration(seconds) {
 
 /** A clause as a sentence: capital first letter, full stop. */
 export const sentence = (text) => (text ? text[0].toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".") : "");
+
+/** Text of strangers with its invisible characters written out: ⟨U+202E⟩. Line breaks stay. */
+export const visible = (text) =>
+  text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Co}\p{Cn}]/gu, (char) =>
+    char === "\n" ? char : `⟨U+${char.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}⟩`,
+  );

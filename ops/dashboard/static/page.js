@@ -1,11 +1,12 @@
 // The page: receives snapshots, shows them, says when they stop coming.
 
-import { redraw } from "./charts.js";
+import { ask } from "./ask.js";
 import { el, fill } from "./dom.js";
 import { nameArms, startExplore } from "./explore.js";
 import { showFlow, startDeadLetters } from "./flow.js";
 import { duration } from "./format.js";
 import { showReport, startReport } from "./report.js";
+import { startThemeButton } from "./theme_button.js";
 import { startTips } from "./tips.js";
 
 const box = (id) => document.getElementById(id);
@@ -16,20 +17,6 @@ let stream = null;
 let received = null;
 let connected = false;
 let lastError = "";
-
-/** Asks the API. Throws an Error with a sentence for people. */
-async function ask(path, parameters) {
-  let response;
-  try {
-    response = await fetch(`${path}?${new URLSearchParams(parameters)}`);
-  } catch {
-    throw new Error("The dashboard gives no answer. It is asked again as soon as it is back.");
-  }
-  if (response.status === 401) location.assign("/login");
-  const answer = await response.json();
-  if (!response.ok) throw new Error(`${response.status === 503 ? "Not available just now" : "Not possible"}: ${answer.error}`);
-  return answer;
-}
 
 function connect() {
   if (stream || document.hidden) return;
@@ -98,20 +85,8 @@ function showHealth({ level, problems }, lastEvent) {
   );
 }
 
-function startTheme() {
-  const dark = matchMedia("(prefers-color-scheme: dark)");
-  box("theme").addEventListener("click", () => {
-    const now = document.documentElement.dataset.theme ?? (dark.matches ? "dark" : "light");
-    const next = now === "dark" ? "light" : "dark";
-    document.documentElement.dataset.theme = next;
-    localStorage.setItem("theme", next);
-    redraw();
-  });
-  dark.addEventListener("change", redraw);
-}
-
 startTips();
-startTheme();
+startThemeButton();
 startReport(ask);
 startExplore(ask);
 startDeadLetters(ask);

@@ -40,7 +40,7 @@ def test_a_failure_keeps_the_last_value_and_says_why_and_is_forgotten_on_success
         found = []
         for _ in range(3):
             found.append(await cached.latest(wait_s=5))
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.2)
         return found
 
     first, second, third = asyncio.run(ask())

@@ -1,0 +1,1 @@
+"""Collaborative annotation: several LLMs label pairs independently; what they and people agree on is kept."""
