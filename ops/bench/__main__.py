@@ -11,6 +11,8 @@ MODULES = (
     "ops.bench.clickhouse_sink",
     "ops.bench.shop_truth",
     "ops.bench.aa_tests",
+    "ops.bench.teacher_throughput",
+    "ops.bench.feature_store",
 )
 
 

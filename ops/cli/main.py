@@ -9,7 +9,19 @@ import click
 from clickhouse_connect.driver.exceptions import ClickHouseError
 from kafka.errors import KafkaError
 
-from ops.cli import dead_letters, demo, doctor, down, experiment, replay, settings, status, up
+from ops.cli import (
+    dead_letters,
+    demo,
+    doctor,
+    down,
+    experiment,
+    features,
+    replay,
+    settings,
+    status,
+    teacher,
+    up,
+)
 from ops.cli.context import CommandError, Context, printable
 from ops.endpoints import NotRunningError
 from ops.settings import SettingsError
@@ -67,6 +79,8 @@ for command in (
     experiment.experiment,
     doctor.doctor,
     settings.settings,
+    teacher.teacher,
+    features.features,
 ):
     cli.add_command(command)
 

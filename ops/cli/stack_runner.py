@@ -58,7 +58,7 @@ def running_stack(
     )
     settings = load(environment)
     stop = StopRequest()
-    progress = _Progress(context.console)
+    progress = Progress(context.console)
     began_s = time.monotonic()
     with _signals(stop, settings.run_dir), progress:
         stack = LocalStack(
@@ -97,14 +97,14 @@ def _signals(stop: StopRequest, run_dir: Path) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-class _Progress:
+class Progress:
     """One line that changes while something is awaited, above it the lines that are done."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._status: Status | None = None
 
-    def __enter__(self) -> _Progress:
+    def __enter__(self) -> Progress:
         return self
 
     def __exit__(self, *details: object) -> None:

@@ -41,7 +41,10 @@ def relevance(*arguments: str, **variables: str) -> subprocess.CompletedProcess[
 def all_commands(command: click.Command, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
     found = [path]
     if isinstance(command, click.Group):
-        for name, inner in command.commands.items():
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            inner = command.get_command(context, name)
+            assert inner is not None
             found += all_commands(inner, (*path, name))
     return found
 
@@ -51,7 +54,7 @@ def test_every_command_has_a_help_text(path: tuple[str, ...]) -> None:
     answer = CliRunner().invoke(cli, [*path, "--help"])
     assert answer.exit_code == 0
     assert "Usage:" in answer.output
-    groups = {(), ("dead-letters",), ("experiment",)}
+    groups = {(), ("dead-letters",), ("experiment",), ("teacher",), ("features",)}
     assert ("Examples:" in answer.output) == (path not in groups)
 
 
