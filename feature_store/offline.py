@@ -81,11 +81,14 @@ def pack(view: FeatureView, *, now_s: float) -> int:
         started_s = datetime.strptime(f"{hour.parent.name} {hour.name} +0000", "%Y-%m-%d %H %z").timestamp()
         if now_s < started_s + 2 * 3600:
             continue
-        held = set()
-        for path in hour.glob(f"{PACKED}*.parquet"):
-            names = (pq.read_schema(path).metadata or {}).get(_HOLDS, b"").decode().split(",")
-            held.update(names)
-            if now_s - path.stat().st_mtime > GRACE_S:
+        packs = [
+            (path.stat().st_mtime, (pq.read_schema(path).metadata or {}).get(_HOLDS, b"").decode().split(","))
+            for path in hour.glob(f"{PACKED}*.parquet")
+        ]
+        held = {name for _, names in packs for name in names}
+        # All are read before any goes: a pack may hold an earlier one.
+        for packed_s, names in packs:
+            if now_s - packed_s > GRACE_S:
                 for name in names:
                     (hour / name).unlink(missing_ok=True)
         loose = sorted(path for path in hour.glob("*.parquet") if path.name not in held)
