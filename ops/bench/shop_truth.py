@@ -17,11 +17,12 @@ import numpy as np
 
 from ops.settings import Settings, load
 from ops.shop.process import build_engine
+from ops.shop.queries import traffic_classes
 from ops.shop.scorers import LexicalScorer, Scorer
 from ops.shop.shop import Shop, fingerprint, open_shop
 from ops.shop.shoppers import Population, browse, chances, expected
 from ops.shop.truth import GAINS, Grade
-from streams.records import Action
+from streams.records import Action, TrafficClass
 
 FloatArray = np.ndarray[tuple[int], np.dtype[np.float64]]
 
@@ -53,7 +54,7 @@ def simulate(settings: Settings, shop: Shop, *, searches: int) -> dict[str, dict
     engine = build_engine(settings, shop)
     population = Population(shoppers=settings.shop.shoppers, seed=settings.shop.seed)
     rng = np.random.default_rng([settings.shop.seed, 3])
-    classes = traffic_classes(settings, shop)
+    classes = classes_of(settings, shop)
     arms = (settings.experiment.control, settings.experiment.treatment)
     totals = {name: {arm: Totals() for arm in arms} for name in ("all", "head", "torso", "tail")}
     chosen = rng.choice(len(shop.queries), size=searches, p=[query.share for query in shop.queries])
@@ -79,11 +80,10 @@ def simulate(settings: Settings, shop: Shop, *, searches: int) -> dict[str, dict
     return totals
 
 
-def traffic_classes(settings: Settings, shop: Shop) -> list[str]:
-    """Return head, torso or tail for each query, by the true shares of traffic."""
-    before = np.cumsum([0.0] + [query.share for query in shop.queries[:-1]])
-    head, torso = settings.streams.head_share, settings.streams.torso_share
-    return ["head" if at < head else "torso" if at < head + torso else "tail" for at in before]
+def classes_of(settings: Settings, shop: Shop) -> list[TrafficClass]:
+    """Return the traffic class of each of the shop's queries."""
+    streams = settings.streams
+    return traffic_classes(shop.queries, head_share=streams.head_share, torso_share=streams.torso_share)
 
 
 def auc(scores: FloatArray, relevant: Sequence[bool]) -> float:
@@ -106,7 +106,7 @@ def pair_aucs(settings: Settings, shop: Shop, scorer: Scorer) -> dict[str, tuple
     engine = build_engine(settings, shop)
     scores: dict[str, list[float]] = {name: [] for name in ("all", "head", "torso", "tail")}
     exact: dict[str, list[bool]] = {name: [] for name in scores}
-    for query, name in zip(shop.queries, traffic_classes(settings, shop), strict=True):
+    for query, name in zip(shop.queries, classes_of(settings, shop), strict=True):
         items = engine.candidates(query.text)
         for each in ("all", name):
             scores[each] += scorer.score(query.text, items)

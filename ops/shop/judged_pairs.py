@@ -58,13 +58,8 @@ def _evaluation_shop() -> _EvaluationShop:
     shop, streams = ShopSettings(seed=EVALUATION_SEED), StreamsSettings()
     generated = catalogue.generate(items=shop.items, seed=shop.seed)
     traffic, intents = queries.generate(generated, queries=shop.queries, seed=shop.seed)
-    classed = []
-    seen = 0.0
-    for each in traffic:
-        torso_ends = streams.head_share + streams.torso_share
-        name = "head" if seen < streams.head_share else "torso" if seen < torso_ends else "tail"
-        classed.append((each.text, name))
-        seen += each.share
+    classes = queries.traffic_classes(traffic, head_share=streams.head_share, torso_share=streams.torso_share)
+    classed = [(each.text, name.value) for each, name in zip(traffic, classes, strict=True)]
     return _EvaluationShop(generated, intents, classed)
 
 

@@ -17,6 +17,7 @@ from ops.shop.items import TrafficQuery
 from ops.shop.product_types import TYPES
 from ops.shop.truth import Facts
 from ops.shop.wording import misspell, write
+from streams.records import TrafficClass
 
 ZIPF_EXPONENT = 1.0
 #: The share of queries with so many wishes beyond the type.
@@ -32,6 +33,21 @@ def zipf_shares(count: int, exponent: float = ZIPF_EXPONENT) -> list[float]:
     """Return `count` shares of traffic, largest first, proportional to rank ** -exponent; they sum to 1."""
     weights = np.arange(1, count + 1, dtype=np.float64) ** -exponent
     return [float(share) for share in weights / weights.sum()]
+
+
+def traffic_classes(
+    traffic: Sequence[TrafficQuery], *, head_share: float, torso_share: float
+) -> list[TrafficClass]:
+    """Return head, torso or tail for each query, by the true shares of traffic; largest share first."""
+    before = np.cumsum([0.0] + [query.share for query in traffic[:-1]])
+    return [
+        TrafficClass.HEAD
+        if at < head_share
+        else TrafficClass.TORSO
+        if at < head_share + torso_share
+        else TrafficClass.TAIL
+        for at in before
+    ]
 
 
 def generate(catalogue: Catalogue, *, queries: int, seed: int) -> tuple[list[TrafficQuery], dict[str, Facts]]:
