@@ -28,7 +28,7 @@ SHOP_QUERIES = 1_200
 PAIRS_OF_SHOP = 300
 #: Candidates are mostly substitutes; rarer grades are learned from as well.
 GRADE_SHARES: Mapping[str, float] = {"E": 0.36, "S": 0.32, "C": 0.13, "I": 0.19}
-ATTACKED = 0.12
+ATTACKED = 0.3
 
 
 def shop_examples(count: int, *, seed: int, unseen: Collection[str] = ()) -> list[Example]:

@@ -14,6 +14,7 @@ from ops.files import write_atomically
 from teacher.examples import Example
 from teacher.finetune.settings import SEVEN_B, FinetuneSettings
 from teacher.policy import Policy
+from teacher.serving.command import preloads
 from teacher.serving.environment import project_environment
 
 PRESETS = {"small": FinetuneSettings(), "7b": SEVEN_B}
@@ -126,6 +127,10 @@ class Run:
         environment = project_environment() | {"PYTHONUNBUFFERED": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
         if not Path(self.base).is_dir():
             environment = _as_given("HF_HUB_OFFLINE", environment)
+        if self.settings.device == "cpu" and (
+            libraries := preloads(self.python, os.environ.get("LD_PRELOAD", ""))
+        ):
+            environment["LD_PRELOAD"] = libraries
         if self.settings.device == "cuda" and self.gpus == 1:
             # With several in sight the Trainer would split each pack over them.
             environment["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]

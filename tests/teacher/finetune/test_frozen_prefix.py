@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 import torch
 
 from teacher.finetune.frozen_prefix import behind_prefix, read_prefix
@@ -12,10 +13,12 @@ PREFIX = (1, 2, 3, 4, 5, 6, 7)
 PAIRS = [TokenPair((*PREFIX, 10 + n, 20, 21), (30, 31 + n)) for n in range(4)]
 
 
-def test_logits_are_those_of_the_whole_pack_however_often_the_prefix_is_used() -> None:
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_logits_are_those_of_the_whole_pack_however_often_the_prefix_is_used(attention: str) -> None:
     model = samples.model(50)
+    model.set_attn_implementation(attention)
     assert shared_prefix(PAIRS) == PREFIX
-    batch = collate(PREFIX, PAIRS)
+    batch = collate(PREFIX, PAIRS, additive=attention == "eager")
     with torch.inference_mode():
         whole = model(**{name: tensor for name, tensor in batch.items() if name != "labels"}).logits
         read = read_prefix(model, torch.tensor([PREFIX]))

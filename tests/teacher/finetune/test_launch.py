@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import sys
 from pathlib import Path
 
@@ -121,6 +122,19 @@ def test_a_folder_is_loaded_offline_and_a_hub_name_as_the_user_has_set(
     assert environment["PYTHONPATH"] == str(ROOT)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     assert run(tmp_path).environment()["HF_HUB_OFFLINE"] == "1"
+
+
+def test_on_a_cpu_the_faster_libraries_of_the_environment_are_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LD_PRELOAD", "/lib/given.so")
+    openmp = tmp_path / "lib" / "libiomp5.so"
+    openmp.parent.mkdir()
+    openmp.touch()
+    made = dataclasses.replace(run(tmp_path), python=tmp_path / "bin" / "python")
+    assert made.environment()["LD_PRELOAD"].split(":")[0] == "/lib/given.so"
+    assert str(openmp) in made.environment()["LD_PRELOAD"].split(":")
+    assert dataclasses.replace(made, settings=SEVEN_B).environment()["LD_PRELOAD"] == "/lib/given.so"
 
 
 @pytest.mark.parametrize(("given", "seen"), [(None, "0"), ("2,3", "2")])

@@ -24,10 +24,12 @@ def random_pairs(count: int, *, prefix: int, vocabulary: int, seed: int = 3) -> 
     return [TokenPair((*shared, number, *some(3 + number)), some(2 + number % 3)) for number in range(count)]
 
 
-def test_packed_logits_and_gradients_are_those_of_each_pair_alone() -> None:
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_packed_logits_and_gradients_are_those_of_each_pair_alone(attention: str) -> None:
     model = samples.model(50)
+    model.set_attn_implementation(attention)
     pairs = random_pairs(4, prefix=9, vocabulary=50)
-    batch = collate(shared_prefix(pairs), pairs)
+    batch = collate(shared_prefix(pairs), pairs, additive=attention == "eager")
     labels = batch.pop("labels")[0]
     packed = model(**batch).logits[0]
     torch.autograd.backward(torch.nn.functional.cross_entropy(packed, labels, reduction="sum"))
