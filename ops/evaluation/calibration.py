@@ -10,7 +10,6 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
-from sklearn.isotonic import IsotonicRegression
 
 from ops.evaluation.metrics import UndefinedError
 from ops.evaluation.pairs import Floats, ScoredPairs
@@ -56,6 +55,9 @@ def fit(pairs: ScoredPairs, *, scorer: str) -> Calibration:
     """Return the calibration that is nearest to the pairs' gains by squares. Raises UndefinedError for no pairs."""
     if not len(pairs):
         raise UndefinedError("there are no pairs to calibrate on")
+    # Takes a second to import, which a page that only applies a calibration need not wait for.
+    from sklearn.isotonic import IsotonicRegression
+
     model = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(pairs.score, pairs.gain)
     # Rounding in the means may leave a knot a hair above 1.
     gains = np.clip(np.maximum.accumulate(model.y_thresholds_), 0, 1)

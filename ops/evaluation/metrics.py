@@ -15,7 +15,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.metrics import ndcg_score
 
 from ops.evaluation.pairs import Bools, Floats, Ints, ScoredPairs
 
@@ -95,6 +94,9 @@ def ndcg(pairs: ScoredPairs) -> Statistic:
     ranked = _ranked(pairs)
     if not ranked.any():
         raise UndefinedError("no query has two items and a gain above 0")
+    # Takes a second to import, which the other metrics need not wait for.
+    from sklearn.metrics import ndcg_score
+
     values = np.zeros(pairs.queries)
     for number, rows in _rows_by_query(pairs.query):
         if ranked[number]:
