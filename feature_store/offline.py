@@ -43,6 +43,18 @@ def folder_of(view: FeatureView) -> Path:
     return Path(source.path)
 
 
+def pattern(view: FeatureView) -> str:
+    """Return the pattern of a view's files, as DuckDB reads them."""
+    return str(folder_of(view) / "**/*.parquet")
+
+
+def count(view: FeatureView) -> int:
+    """Return how many rows a view's files hold, those that were written twice counted twice."""
+    with duckdb.connect() as connection:
+        found = connection.execute("SELECT count(*) FROM read_parquet($1)", [pattern(view)]).fetchone()
+    return int(found[0]) if found else 0
+
+
 def prepare(view: FeatureView) -> None:
     """Make a view's folder, with a file of no rows, since DuckDB refuses to read a folder without files."""
     _write(folder_of(view) / "schema.parquet", arrow_schema(view).empty_table())
@@ -109,17 +121,19 @@ def pack(view: FeatureView, *, now_s: float) -> int:
     return packed
 
 
-def latest(view: FeatureView) -> Iterator[list[FeatureRow]]:
-    """Yield every key's row of the latest event time, in batches: what the online store should hold."""
+def latest(view: FeatureView, *, created_us: Sequence[int] | None = None) -> Iterator[list[FeatureRow]]:
+    """Yield every key's row of the latest event time, in batches: what the online store should hold. With
+    `created_us` only rows that were written at one of these times count."""
     names = key_names(view)
     keys = ", ".join(f'"{name}"' for name in names)
     columns = [field.name for field in arrow_schema(view)]
     features = [name for name in columns if name not in (*names, EVENT_TIME, CREATED)]
+    written = "" if created_us is None else f"WHERE list_contains($2, epoch_us({CREATED})) "
     with duckdb.connect() as connection:
         found = connection.sql(
-            f"SELECT * FROM read_parquet($1, union_by_name = true) "  # noqa: S608 (names are ours)
+            f"SELECT * FROM read_parquet($1, union_by_name = true) {written}"  # noqa: S608 (names are ours)
             f"QUALIFY row_number() OVER (PARTITION BY {keys} ORDER BY {EVENT_TIME} DESC, {CREATED} DESC) = 1",
-            params=[str(folder_of(view) / "**/*.parquet")],
+            params=[pattern(view), *([] if created_us is None else [list(created_us)])],
         )
         for rows in found.to_arrow_reader(LATEST_BATCH):
             event_us = rows.column(EVENT_TIME).cast(pa.int64()).to_pylist()

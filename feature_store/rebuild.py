@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 
 from feature_store import offline
+from feature_store.push_log import PushLog
 from feature_store.store import apply, online_path
-from feature_store.writing import FeatureWriter
+from feature_store.writing import FeatureWriter, now_us
 from ops.settings import Settings
 
 
@@ -16,6 +17,9 @@ def rebuild_online(settings: Settings) -> dict[str, int]:
     A sqlite file is put aside (`online.db.damaged-TIME`); readers and pushers notice the new one and need not
     stop. Redis is filled up: a key that holds something newer keeps it. Raises OnlineStoreError, OSError.
     """
+    log, begun_us = PushLog(settings), now_us()
+    if log.path.parent.exists():
+        log.begin_rebuild(begun_us)
     if not settings.features.redis.get_secret_value():
         path = online_path(settings)
         aside = f"damaged-{time.time_ns()}"
@@ -31,6 +35,7 @@ def rebuild_online(settings: Settings) -> dict[str, int]:
             written[name] = 0
             for rows in offline.latest(view):
                 written[name] += writer.restore(name, rows)
+        log.end_rebuild(begun_us, now_us())
         return written
     finally:
         writer.close()

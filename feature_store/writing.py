@@ -5,8 +5,9 @@ gets all of them. The online store gets each key's newest, and only where it is 
 sees to that itself, sqlite would let an older row overwrite a newer one. So what is pushed again changes nothing,
 and what comes late is history only.
 
-Offline comes first: a crash in between leaves a row that the next push of it writes online. One process may write
-a view at a time.
+Offline comes first: a crash in between leaves a row that the next push of it writes online, or `settle`. The log of
+pushes keeps when a push's rows were written and when all of them could be read. One process may write a view at a
+time.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from feature_store import offline
 from feature_store.definitions import AS_OF, PROJECT, Definitions
 from feature_store.keys import entity_key
 from feature_store.online import OnlineReads, OnlineStoreCorruptError, OnlineStoreError, corrupt, open_reads
+from feature_store.push_log import PushLog
 from feature_store.rows import FeatureRow, in_order, key_names, newest, to_protos
 from feature_store.store import definitions, online_path, repo_config
 from ops.settings import Settings
@@ -68,6 +70,7 @@ class FeatureWriter:
         self._reads: OnlineReads = open_reads(settings)
         self._path = None if settings.features.redis.get_secret_value() else online_path(settings)
         self._clock_us = clock_us
+        self._log = PushLog(settings)
 
     def write(
         self,
@@ -87,12 +90,15 @@ class FeatureWriter:
         fresh = [row for row in ordered if row.event_us != known_us.get(row.key)]
         if not fresh:
             return Written(0, 0, 0)
-        offline.append(of, fresh, created_us=self._clock_us())
+        begun_us = self._clock_us()
+        self._log.begin(view, begun_us)
+        offline.append(of, fresh, created_us=begun_us)
         newer = [row for key, row in newest(fresh).items() if row.event_us > known_us.get(key, 0)]
         if newer:
             if before_online is not None:
                 before_online(newer)
             self._write_online(of, newer)
+        self._log.end(view, begun_us, self._clock_us())
         late = sum(row.event_us < known_us.get(row.key, 0) for row in fresh)
         return Written(len(fresh), len(newer), late)
 
@@ -105,6 +111,22 @@ class FeatureWriter:
         if newer:
             self._write_online(of, newer)
         return len(newer)
+
+    def settle(self, view: str) -> int:
+        """Put online what pushes that a crash cut short wrote offline, and return how many rows were new there.
+
+        Raises OnlineStoreError, OSError.
+        """
+        unfinished = self._log.unfinished(view)
+        if not unfinished:
+            return 0
+        written = sum(
+            self.restore(view, rows)
+            for rows in offline.latest(self.definitions.views[view], created_us=unfinished)
+        )
+        for begun_us in unfinished:
+            self._log.end(view, begun_us, self._clock_us())
+        return written
 
     def _write_online(self, view: FeatureView, rows: Sequence[FeatureRow]) -> None:
         names = key_names(view)
@@ -146,7 +168,8 @@ class FeatureWriter:
 
     def expire(self) -> int:
         """Delete what is past its view's time to live from sqlite and return how many values that were; Redis
-        forgets by itself. Raises OnlineStoreError."""
+        forgets by itself. Raises OnlineStoreError, OSError."""
+        self._log.forget(now_us=self._clock_us())
         if self._path is None:
             return 0
         deleted = 0

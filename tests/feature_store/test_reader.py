@@ -149,6 +149,9 @@ def test_the_cache_forgets_what_was_fetched_longest_ago(reader: FeatureReader, o
 def test_past_the_time_to_live_there_is_no_engagement(reader: FeatureReader, clock: _Clock) -> None:
     clock.now_s += 24 * 3600
     assert _clicks(reader, "a") == [1]
+    # What was said at that moment holds while it is cached.
+    clock.now_s += 5
+    assert _clicks(reader, "a") == [1]
     clock.now_s += 1
     assert _clicks(reader, "a") == [None]
 
