@@ -17,6 +17,8 @@ from tokenizers import Encoding
 from tokenizers import Tokenizer as FastTokenizer
 
 Ids = npt.NDArray[np.int64]
+#: A half-open interval of characters.
+Interval = tuple[int, int]
 
 #: Whose a token is, in `Tokens.sides`.
 SPECIAL, QUERY, ITEM = -1, 0, 1
@@ -41,13 +43,13 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 class Tokens:
     """One input of L tokens. `offsets` are half-open intervals of characters in the text of the token's side,
     (0, 0) for special ones; `sides` says SPECIAL, QUERY or ITEM; `segments` are 0 for the query and what surrounds
-    it, 1 for a pair's item; `cut` counts the tokens that the limits took away."""
+    it, 1 for a pair's item. `cut` holds side and interval of each token that the limits took away."""
 
     ids: list[int]
     segments: list[int]
     sides: list[int]
-    offsets: list[tuple[int, int]]
-    cut: int
+    offsets: list[Interval]
+    cut: list[tuple[int, Interval]]
 
     def __len__(self) -> int:
         """Return L."""
@@ -131,18 +133,18 @@ class StudentTokeniser:
     def _framed(
         frame: _Frame, first: tuple[Encoding, int], second: tuple[Encoding, int] | None, *, side: int = QUERY
     ) -> Tokens:
-        parts: list[tuple[list[int], list[tuple[int, int]], int, int]] = []
+        parts: list[tuple[list[int], list[Interval], int, int]] = []
 
         def special(ids: list[int], segment: int) -> None:
             parts.append((ids, [(0, 0)] * len(ids), SPECIAL, segment))
 
-        cut = 0
+        cut: list[tuple[int, Interval]] = []
         special(frame.before, 0)
         for number, text in enumerate((first, second)):
             if text is not None:
                 encoding, size = text
                 parts.append((encoding.ids[:size], encoding.offsets[:size], side + number, number))
-                cut += len(encoding.ids) - size
+                cut += [(side + number, interval) for interval in encoding.offsets[size:]]
                 if number == 0 and second is not None:
                     special(frame.between, 0)
         special(frame.after, 0 if second is None else 1)
