@@ -1,0 +1,1 @@
+"""The vectors of item texts: the representation student."""

@@ -1,0 +1,1 @@
+"""A query's vector: the representation student."""

@@ -1,0 +1,1 @@
+"""Text in, score out: the interaction student."""

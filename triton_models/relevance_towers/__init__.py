@@ -1,0 +1,1 @@
+"""A query's text and stored item vectors to scores: the representation student."""
