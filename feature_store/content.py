@@ -83,17 +83,19 @@ def changes(rows: Iterable[FeatureRow], known: Mapping[str, tuple[str, int]]) ->
 
 def pairs_to_judge_again(
     changed: Sequence[ContentChange],
-    judged_queries: Callable[[Sequence[str]], Mapping[str, Iterable[str]]],
+    obsolete: Callable[[Mapping[str, str]], Mapping[str, Iterable[str]]],
     *,
     now_ms: int,
     deadline_ms: int,
 ) -> Iterator[Pair]:
     """Yield the pairs whose judgement is about a text that is no more.
 
-    `judged_queries` returns, for item ids, the queries under which each was judged, as the judgements have them.
+    `obsolete` returns, for items by content hash, the queries under which each was judged on other texts alone, as
+    the judgements have them.
     """
     by_item = {change.item_id: change for change in changed}
-    for item_id, queries in judged_queries(list(by_item)).items():
+    present = {item_id: change.content_hash for item_id, change in by_item.items()}
+    for item_id, queries in obsolete(present).items():
         change = by_item[item_id]
         for query in queries:
             yield Pair(

@@ -1,4 +1,4 @@
-"""What the feature store learns from the events in ClickHouse: query statistics, shoppers' history, judged pairs.
+"""What the feature store learns from the events in ClickHouse: query statistics and shoppers' history.
 
 For whoever holds a client: with the embedded ClickHouse that is one process only.
 """
@@ -87,19 +87,6 @@ def shopper_segments(client: Client, *, experiment: str, start_ms: int) -> list[
         )
         for client_id, shown, clicked, bought in found
     ]
-
-
-def judged_queries(client: Client, item_ids: Sequence[str]) -> dict[str, list[str]]:
-    """Return the queries under which each of the items was judged; items without a judgement are left out."""
-    found = _rows(
-        client,
-        f"""
-        SELECT item_id, groupUniqArray(query) FROM judgements
-        WHERE item_id IN {{item_ids:Array(String)}} GROUP BY item_id
-        {_SETTINGS}""",  # noqa: S608 - made of constants; values are bound
-        {"item_ids": list(item_ids)},
-    )
-    return {item_id: sorted(queries) for item_id, queries in found}
 
 
 def _rows(client: Client, statement: str, values: dict[str, Any]) -> Sequence[Sequence[Any]]:

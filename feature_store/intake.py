@@ -13,6 +13,7 @@ import msgspec
 from kafka.consumer.fetcher import ConsumerRecord
 
 from feature_store.content import MAX_ID_CHARS, content_row, removed_row
+from feature_store.judged import JudgedPair
 from feature_store.rows import FeatureRow
 from streams.dead_letters import DeadLetter, resent_count
 from streams.records import CatalogueItem, EngagementWindow, ItemEngagement
@@ -26,6 +27,7 @@ MAX_VALUE_BYTES = MAX_DEAD_LETTER_BYTES - 65_536
 
 _window = msgspec.json.Decoder(EngagementWindow).decode
 _item = msgspec.json.Decoder(CatalogueItem).decode
+_judged = msgspec.json.Decoder(JudgedPair).decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,18 @@ def catalogue_row(record: ConsumerRecord, limits: Limits) -> FeatureRow:
         )
     _check_time("updated_ms", item.updated_ms, limits)
     return content_row(item)
+
+
+def judged_pair(record: ConsumerRecord) -> JudgedPair:
+    """Return the pair of a record of `relevance.judgements`. Raises RefusedError."""
+    try:
+        pair = _judged(record.value or b"")
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise RefusedError("not_a_judgement", str(error)) from error
+    _check_text("query", pair.query, MAX_QUERY_CHARS)
+    _check_text("item_id", pair.item_id, MAX_ID_CHARS)
+    _check_text("content_hash", pair.content_hash, MAX_ID_CHARS)
+    return pair
 
 
 def dead_letter(record: ConsumerRecord, error: RefusedError, *, at_ms: int) -> DeadLetter:

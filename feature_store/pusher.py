@@ -1,9 +1,12 @@
-"""The pusher: `engagement.windows` and `catalogue.items` from Kafka into the feature store, in batches.
+"""The pusher: `engagement.windows`, `catalogue.items` and `relevance.judgements` from Kafka into the feature store.
 
 Offsets are committed when both stores have the rows, so nothing is lost; what comes again changes nothing
 (`feature_store.writing`, `feature_store.engagement`). While a batch can't be written nothing more is read: the
-records wait in Kafka. What can't be taken becomes a dead letter. An item whose text changed is reported before its
-new text is online, so a crash reports it twice rather than never.
+records wait in Kafka. What can't be taken becomes a dead letter.
+
+Judged pairs whose item has another text than they were judged on go to `relevance.pairs` again, whichever is learned
+of last, the text or the judgement. They are sent before the new text is online and then remembered: a crash in
+between sends them twice rather than never.
 """
 
 from __future__ import annotations
@@ -11,70 +14,89 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
-from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka import KafkaProducer, TopicPartition
 from kafka.consumer.fetcher import ConsumerRecord
 from kafka.errors import KafkaError
-from kafka.structs import OffsetAndMetadata
 
 from feature_store import offline
 from feature_store.content import ContentChange, changes, pairs_to_judge_again
 from feature_store.definitions import AS_OF, ITEM_CONTENT, PAIR_ENGAGEMENT
 from feature_store.engagement import Known, merge, pairs_of
-from feature_store.intake import Limits, RefusedError, catalogue_row, dead_letter, engagement_window
+from feature_store.intake import (
+    Limits,
+    RefusedError,
+    catalogue_row,
+    dead_letter,
+    engagement_window,
+    judged_pair,
+)
+from feature_store.judged import JudgedPair, JudgedPairs
 from feature_store.online import OnlineStoreCorruptError, OnlineStoreError
 from feature_store.rows import FeatureRow
 from feature_store.writing import FeatureWriter, Written
+from ops.batch_loop import CONSUMER_OPTIONS, BatchLoop, line
 from ops.kafka import consumer as open_consumer
 from ops.kafka import producer as open_producer
 from ops.settings import Settings
 from streams.dead_letters import DeadLetter
 from streams.records import EngagementWindow, Pair
 from streams.rows import to_blocks
-from streams.topics import CATALOGUE_ITEMS, DEAD_LETTERS, ENGAGEMENT_WINDOWS, METRICS_ROWS, PAIRS
+from streams.topics import (
+    CATALOGUE_ITEMS,
+    DEAD_LETTERS,
+    ENGAGEMENT_WINDOWS,
+    JUDGEMENTS,
+    METRICS_ROWS,
+    PAIRS,
+)
 
 logger = logging.getLogger(__name__)
 
-SOURCES = (ENGAGEMENT_WINDOWS, CATALOGUE_ITEMS)
-MAX_POLL_RECORDS = 100
-#: As in the ClickHouse sink: polls that don't wait, but one in so many empty ones.
-POLL_EVERY_S = 0.1
-EMPTY_POLLS = 20
-PATIENT_POLL_MS = 100
-PARTITIONS_EVERY_S = 30.0
-COMMIT_TIMEOUT_MS = 5_000
+SOURCES = (ENGAGEMENT_WINDOWS, CATALOGUE_ITEMS, JUDGEMENTS)
 SEND_TIMEOUT_S = 30
-BACKOFF_FIRST_S = 0.25
-BACKOFF_MOST_S = 15.0
 #: How often hours are packed and expired rows leave sqlite.
 TIDY_EVERY_S = 900.0
-
-OnChanges = Callable[[Sequence[ContentChange]], None]
 
 
 @dataclass(slots=True)
 class Progress:
     """What the pusher has done since its start, for a heartbeat. `trouble` is one line for people, empty if all is
-    well. `late` rows are in the offline store only."""
+    well.
+
+    `late` rows are in the offline store only. `history` counts by view the rows that the offline store holds, and
+    `newest_ms` is the event time of the newest one pushed. `delay_ms` is how long the oldest window of the last push
+    had been counted before it could be read.
+    """
 
     records: int = 0
     offline_rows: int = 0
     online_rows: int = 0
     late: int = 0
     content_changes: int = 0
+    judged_again: int = 0
     dead_letters: int = 0
     batches: int = 0
     retries: int = 0
     packed_files: int = 0
+    delay_ms: int = 0
+    history: Counter[str] = field(default_factory=Counter)
+    newest_ms: dict[str, int] = field(default_factory=dict)
     trouble: str = ""
 
     def counters(self) -> dict[str, float]:
-        """Return the numbers by name."""
-        return {name: float(getattr(self, name)) for name in self.__slots__ if name != "trouble"}
+        """Return the numbers by name; `history_VIEW` and `newest_ms_VIEW` for each view."""
+        plain = [name for name in self.__slots__ if name not in ("history", "newest_ms", "trouble")]
+        return {
+            **{name: float(getattr(self, name)) for name in plain},
+            **{f"history_{view}": float(rows) for view, rows in sorted(self.history.items())},
+            **{f"newest_ms_{view}": float(at_ms) for view, at_ms in sorted(self.newest_ms.items())},
+        }
 
 
 def run_pusher(
@@ -83,35 +105,28 @@ def run_pusher(
     *,
     stop: threading.Event,
     on_progress: Callable[[Progress], None],
-    on_changes: OnChanges | None = None,
 ) -> None:
     """Push from the topics until `stop` is set. The store must have been applied and the topics exist.
 
-    `on_changes` gets the items whose text changed and returns once that is safely passed on; what it raises is
-    tried again if it is a KafkaError, OSError or OnlineStoreError. While a store or the broker can't be reached the
-    pusher tries again for ever and says so in `Progress.trouble`. Raises KafkaError if the broker refuses for good.
-
-    One pusher takes all partitions; it is no member of its group (see `ops.clickhouse.sink`).
+    While a store or the broker can't be reached the pusher tries again for ever and says so in `Progress.trouble`.
+    Raises KafkaError if the broker refuses for good. One pusher takes all partitions (see `ops.batch_loop`).
     """
-    records = open_consumer(
-        settings,
-        bootstrap,
-        group_id=settings.features.group,
-        max_poll_records=MAX_POLL_RECORDS,
-        metadata_max_age_ms=int(PARTITIONS_EVERY_S * 1000),
-        reconnect_backoff_max_ms=1000,
-    )
-    producer = open_producer(settings, bootstrap)
     writer = FeatureWriter(settings)
+    progress = Progress(
+        history=Counter({name: offline.count(view) for name, view in writer.definitions.views.items()})
+    )
+    records = open_consumer(settings, bootstrap, group_id=settings.features.group, **CONSUMER_OPTIONS)
+    producer = open_producer(settings, bootstrap)
     try:
-        Pusher(
-            settings,
+        BatchLoop(
+            _Batch(settings, producer=producer, writer=writer, progress=progress),
+            topics=SOURCES,
             consumer=records,
-            producer=producer,
-            writer=writer,
-            stop=stop,
+            write_within_s=settings.features.flush_within_s,
+            retry_on=(OnlineStoreError, OSError, KafkaError),
+            progress=progress,
             on_progress=on_progress,
-            on_changes=on_changes,
+            stop=stop,
         ).run()
     finally:
         writer.close()
@@ -119,23 +134,173 @@ def run_pusher(
         records.close(autocommit=False, timeout_ms=5000)
 
 
-def judge_again(
-    producer: KafkaProducer,
-    judged_queries: Callable[[Sequence[str]], Mapping[str, Iterable[str]]],
-    *,
-    within_s: float,
-) -> OnChanges:
-    """Return an `on_changes` that sends the judged pairs of changed items to `relevance.pairs`, with a deadline of
-    `within_s` seconds."""
+class _Batch:
+    """Records that are not in the feature store yet."""
 
-    def send(changed: Sequence[ContentChange]) -> None:
-        now_ms = _now_ms()
-        deadline_ms = now_ms + int(within_s * 1000)
-        send_pairs(
-            producer, pairs_to_judge_again(changed, judged_queries, now_ms=now_ms, deadline_ms=deadline_ms)
+    def __init__(
+        self, settings: Settings, *, producer: KafkaProducer, writer: FeatureWriter, progress: Progress
+    ) -> None:
+        self._features = settings.features
+        self._max_future_ms = int(settings.ubi.max_future_s * 1000)
+        self._windows_kept = settings.streams.engagement_windows_kept
+        self._producer = producer
+        self._writer = writer
+        self._judged_pairs = JudgedPairs(settings)
+        self._progress = progress
+        self._settled = False
+        self._tidy_at_s = time.monotonic() + TIDY_EVERY_S
+        self._empty()
+
+    def _empty(self) -> None:
+        self._windows: list[EngagementWindow] = []
+        self._content: list[FeatureRow] = []
+        self._judged: list[JudgedPair] = []
+        self._judged_offsets: dict[int, int] = {}
+        self._dead_letters: list[DeadLetter] = []
+        self._rows = 0
+
+    def start_at(self, partition: TopicPartition) -> int | None:
+        """Start judgements where the file of judged pairs ends, the others at the committed offset."""
+        return self._judged_pairs.next_offset(partition.partition) if partition.topic == JUDGEMENTS else None
+
+    def take(self, record: ConsumerRecord) -> None:
+        """Take a record in."""
+        self._progress.records += 1
+        limits = Limits(now_ms=_now_ms(), max_future_ms=self._max_future_ms)
+        if record.topic == JUDGEMENTS:
+            self._judged_offsets[record.partition] = record.offset + 1
+        try:
+            if record.topic == ENGAGEMENT_WINDOWS:
+                window = engagement_window(record, limits)
+                self._windows.append(window)
+                self._rows += len(window.items)
+            elif record.topic == CATALOGUE_ITEMS:
+                self._content.append(catalogue_row(record, limits))
+                self._rows += 1
+            else:
+                self._judged.append(judged_pair(record))
+                self._rows += 1
+        except RefusedError as error:
+            self._dead_letters.append(dead_letter(record, error, at_ms=limits.now_ms))
+
+    def is_full(self) -> bool:
+        """Tell whether there are enough rows for a push."""
+        return self._rows >= self._features.flush_rows
+
+    def write(self) -> None:
+        """Write into both stores. What went well is not done again when the rest is tried again."""
+        if not self._settled:
+            self._writer.settle(PAIR_ENGAGEMENT)
+            self._settled = True
+        # First, so that an item that changes in the same batch finds its judgements.
+        if self._judged_offsets:
+            self._add_judged(self._judged, self._judged_offsets)
+            self._judged, self._judged_offsets = [], {}
+        if self._content:
+            self._count(ITEM_CONTENT, self._push_content(self._content), self._content)
+            self._content = []
+        if self._windows:
+            oldest_ms = min(window.updated_ms for window in self._windows)
+            self._push_engagement(self._windows)
+            self._progress.delay_ms = max(0, _now_ms() - oldest_ms)
+            self._windows = []
+        if self._dead_letters:
+            self._deliver(self._dead_letters)
+            self._progress.dead_letters += len(self._dead_letters)
+        self._progress.batches += 1
+        self._empty()
+
+    def rest(self) -> None:
+        """Pack hours that are over and let go of what has expired, every quarter of an hour."""
+        now_s = time.monotonic()
+        if now_s < self._tidy_at_s:
+            return
+        self._tidy_at_s = now_s + TIDY_EVERY_S
+        try:
+            for view in self._writer.definitions.views.values():
+                self._progress.packed_files += offline.pack(view, now_s=time.time())
+            self._writer.expire()
+        except (OnlineStoreError, OSError) as error:
+            logger.warning("tidying is put off: %s", line(error))
+
+    def _add_judged(self, pairs: Sequence[JudgedPair], next_offsets: dict[int, int]) -> None:
+        self._judged_pairs.add(pairs)
+        keys = [(item_id,) for item_id in dict.fromkeys(pair.item_id for pair in pairs)]
+        stored = self._writer.read(ITEM_CONTENT, keys, ("text", "content_hash", "listed", AS_OF))
+        judged_on = {pair.item_id: pair.content_hash for pair in pairs}
+        self._judge_again(
+            ContentChange(
+                item_id=key[0],
+                item_text=row["text"].string_val,
+                before=judged_on[key[0]],
+                content_hash=row["content_hash"].string_val,
+                changed_ms=row[AS_OF].int64_val // 1000,
+            )
+            for key, row in stored.items()
+            if row["listed"].bool_val
         )
+        # Last, so that a crash before it sends what follows from these judgements after all.
+        self._judged_pairs.filled_to(next_offsets)
 
-    return send
+    def _judge_again(self, changed: Iterable[ContentChange]) -> None:
+        now_ms = _now_ms()
+        pairs = list(
+            pairs_to_judge_again(
+                list(changed),
+                self._judged_pairs.obsolete,
+                now_ms=now_ms,
+                deadline_ms=now_ms + int(self._features.judge_again_within_s * 1000),
+            )
+        )
+        if pairs:
+            send_pairs(self._producer, pairs)
+            self._judged_pairs.add(JudgedPair(pair.query, pair.item_id, pair.content_hash) for pair in pairs)
+            self._progress.judged_again += len(pairs)
+
+    def _push_content(self, rows: Sequence[FeatureRow]) -> Written:
+        keys = list({row.key: None for row in rows})
+        stored = self._writer.read(ITEM_CONTENT, keys, ("content_hash", AS_OF))
+        known = {
+            key[0]: (row["content_hash"].string_val, row[AS_OF].int64_val) for key, row in stored.items()
+        }
+
+        def report(newer: Sequence[FeatureRow]) -> None:
+            changed = changes(newer, known)
+            self._judge_again(changed)
+            self._progress.content_changes += len(changed)
+
+        return self._writer.write(ITEM_CONTENT, rows, before_online=report)
+
+    def _push_engagement(self, windows: Sequence[EngagementWindow]) -> None:
+        stored = self._writer.read(PAIR_ENGAGEMENT, pairs_of(windows), ("windows", AS_OF))
+        known = {
+            (key[0], key[1]): Known(row["windows"].bytes_val, row[AS_OF].int64_val)
+            for key, row in stored.items()
+        }
+        try:
+            rows = merge(windows, known, windows_kept=self._windows_kept)
+        except ValueError as error:
+            raise OnlineStoreCorruptError(
+                f"{error}; make the online store anew: relevance features rebuild"
+            ) from error
+        self._count(PAIR_ENGAGEMENT, self._writer.write(PAIR_ENGAGEMENT, rows), rows)
+
+    def _count(self, view: str, written: Written, rows: Sequence[FeatureRow]) -> None:
+        self._progress.offline_rows += written.offline
+        self._progress.online_rows += written.online
+        self._progress.late += written.late
+        self._progress.history[view] += written.offline
+        newest_ms = max((row.event_us // 1000 for row in rows), default=0)
+        self._progress.newest_ms[view] = max(newest_ms, self._progress.newest_ms.get(view, 0))
+
+    def _deliver(self, letters: Sequence[DeadLetter]) -> None:
+        sent = [
+            self._producer.send(DEAD_LETTERS, key=letter.key, value=letter.value, headers=letter.headers())
+            for letter in letters
+        ]
+        for block in to_blocks("dead_letters", [letter.row() for letter in letters]):
+            sent.append(self._producer.send(METRICS_ROWS, value=block.lines, headers=block.headers()))
+        _wait_for(self._producer, sent)
 
 
 def send_pairs(producer: KafkaProducer, pairs: Iterable[Pair]) -> int:
@@ -149,229 +314,6 @@ def send_pairs(producer: KafkaProducer, pairs: Iterable[Pair]) -> int:
     return len(sent)
 
 
-class _Batch:
-    def __init__(self) -> None:
-        self.windows: list[EngagementWindow] = []
-        self.content: list[FeatureRow] = []
-        self.dead_letters: list[DeadLetter] = []
-        self.next_offsets: dict[TopicPartition, int] = {}
-        self.rows = 0
-        self.since_s = 0.0
-
-    def add(self, record: ConsumerRecord, limits: Limits, now_s: float) -> None:
-        """Take a record in, unless it is in the batch already."""
-        partition = TopicPartition(record.topic, record.partition)
-        if record.offset < self.next_offsets.get(partition, 0):
-            return
-        if not self.next_offsets:
-            self.since_s = now_s
-        self.next_offsets[partition] = record.offset + 1
-        try:
-            if record.topic == ENGAGEMENT_WINDOWS:
-                window = engagement_window(record, limits)
-                self.windows.append(window)
-                self.rows += len(window.items)
-            else:
-                self.content.append(catalogue_row(record, limits))
-                self.rows += 1
-        except RefusedError as error:
-            self.dead_letters.append(dead_letter(record, error, at_ms=limits.now_ms))
-
-
-class Pusher:
-    """The loop of `run_pusher`, over connections that are given."""
-
-    def __init__(
-        self,
-        settings: Settings,
-        *,
-        consumer: KafkaConsumer,
-        producer: KafkaProducer,
-        writer: FeatureWriter,
-        stop: threading.Event,
-        on_progress: Callable[[Progress], None],
-        on_changes: OnChanges | None,
-    ) -> None:
-        self._features = settings.features
-        self._max_future_ms = int(settings.ubi.max_future_s * 1000)
-        self._windows_kept = settings.streams.engagement_windows_kept
-        self._consumer = consumer
-        self._producer = producer
-        self._writer = writer
-        self._stop = stop
-        self._on_progress = on_progress
-        self._on_changes = on_changes
-        self._progress = Progress()
-        self._batch = _Batch()
-        self._uncommitted: dict[TopicPartition, int] = {}
-        self._assign_at_s = 0.0
-        self._tidy_at_s = time.monotonic() + TIDY_EVERY_S
-        self._empty_polls = EMPTY_POLLS - 1
-        self._failures = 0
-        self._retry_at_s = 0.0
-
-    def run(self) -> None:
-        """Push until told to stop, then once more what is at hand."""
-        while not self._stop.is_set():
-            self._gather()
-            now_s = time.monotonic()
-            if self._is_due(now_s) and now_s >= self._retry_at_s:
-                self._push_or_back_off()
-            if now_s >= self._tidy_at_s and not self._failures:
-                self._tidy()
-                self._tidy_at_s = now_s + TIDY_EVERY_S
-            self._report()
-        if not self._failures:
-            self._push_or_back_off()
-            self._report()
-
-    def _gather(self) -> None:
-        if self._failures:
-            self._stop.wait(POLL_EVERY_S)
-            return
-        try:
-            if not self._assign():
-                self._stop.wait(POLL_EVERY_S)
-                return
-            patient = self._empty_polls % EMPTY_POLLS == EMPTY_POLLS - 1
-            polled = self._consumer.poll(timeout_ms=PATIENT_POLL_MS if patient else 0)
-        except KafkaError as error:
-            if not error.retriable:
-                raise
-            self._report(f"Kafka: {_line(error)}")
-            self._stop.wait(BACKOFF_FIRST_S)
-            return
-        self._progress.trouble = ""
-        self._empty_polls = 0 if polled else self._empty_polls + 1
-        if not polled:
-            self._stop.wait(POLL_EVERY_S)
-        limits = Limits(now_ms=_now_ms(), max_future_ms=self._max_future_ms)
-        now_s = time.monotonic()
-        for records in polled.values():
-            self._progress.records += len(records)
-            for record in records:
-                self._batch.add(record, limits, now_s)
-
-    def _assign(self) -> bool:
-        now_s = time.monotonic()
-        if now_s < self._assign_at_s:
-            return True
-        assigned = []
-        for topic in SOURCES:
-            partitions = self._consumer.partitions_for_topic(topic)
-            if not partitions:
-                self._report(f"Kafka: there is no topic {topic}")
-                return False
-            assigned += [TopicPartition(topic, number) for number in sorted(partitions)]
-        self._consumer.assign(assigned)
-        self._assign_at_s = now_s + PARTITIONS_EVERY_S
-        return True
-
-    def _is_due(self, now_s: float) -> bool:
-        batch = self._batch
-        if not batch.next_offsets:
-            return bool(self._uncommitted)
-        return (
-            batch.rows >= self._features.flush_rows or now_s - batch.since_s >= self._features.flush_within_s
-        )
-
-    def _push_or_back_off(self) -> None:
-        try:
-            self._push()
-            self._commit()
-        except (OnlineStoreError, OSError, KafkaError) as error:
-            if isinstance(error, KafkaError) and not error.retriable:
-                raise
-            self._failures += 1
-            self._progress.retries += 1
-            delay_s = min(BACKOFF_MOST_S, BACKOFF_FIRST_S * 2 ** min(self._failures - 1, 10))
-            self._retry_at_s = time.monotonic() + delay_s
-            self._report(f"{_line(error)} (failed {self._failures} times, next try in {delay_s:.1f} s)")
-        else:
-            self._failures = 0
-            self._progress.trouble = ""
-
-    def _push(self) -> None:
-        """Write the batch into both stores. What went well is not done again when the rest is tried again."""
-        batch = self._batch
-        if batch.content:
-            self._count(self._push_content(batch.content))
-            batch.content = []
-        if batch.windows:
-            self._count(self._push_engagement(batch.windows))
-            batch.windows = []
-        if batch.dead_letters:
-            self._deliver(batch.dead_letters)
-            self._progress.dead_letters += len(batch.dead_letters)
-        if batch.next_offsets:
-            self._progress.batches += 1
-        self._uncommitted |= batch.next_offsets
-        self._batch = _Batch()
-
-    def _push_content(self, rows: Sequence[FeatureRow]) -> Written:
-        keys = list({row.key: None for row in rows})
-        stored = self._writer.read(ITEM_CONTENT, keys, ("content_hash", AS_OF))
-        known = {
-            key[0]: (row["content_hash"].string_val, row[AS_OF].int64_val) for key, row in stored.items()
-        }
-
-        def report(newer: Sequence[FeatureRow]) -> None:
-            changed = changes(newer, known)
-            if changed and self._on_changes is not None:
-                self._on_changes(changed)
-            self._progress.content_changes += len(changed)
-
-        return self._writer.write(ITEM_CONTENT, rows, before_online=report)
-
-    def _push_engagement(self, windows: Sequence[EngagementWindow]) -> Written:
-        stored = self._writer.read(PAIR_ENGAGEMENT, pairs_of(windows), ("windows", AS_OF))
-        known = {
-            (key[0], key[1]): Known(row["windows"].bytes_val, row[AS_OF].int64_val)
-            for key, row in stored.items()
-        }
-        try:
-            rows = merge(windows, known, windows_kept=self._windows_kept)
-        except ValueError as error:
-            raise OnlineStoreCorruptError(
-                f"{error}; make the online store anew: relevance features rebuild"
-            ) from error
-        return self._writer.write(PAIR_ENGAGEMENT, rows)
-
-    def _count(self, written: Written) -> None:
-        self._progress.offline_rows += written.offline
-        self._progress.online_rows += written.online
-        self._progress.late += written.late
-
-    def _deliver(self, letters: Sequence[DeadLetter]) -> None:
-        sent = [
-            self._producer.send(DEAD_LETTERS, key=letter.key, value=letter.value, headers=letter.headers())
-            for letter in letters
-        ]
-        for block in to_blocks("dead_letters", [letter.row() for letter in letters]):
-            sent.append(self._producer.send(METRICS_ROWS, value=block.lines, headers=block.headers()))
-        _wait_for(self._producer, sent)
-
-    def _commit(self) -> None:
-        if self._uncommitted:
-            offsets = {partition: OffsetAndMetadata(n) for partition, n in self._uncommitted.items()}
-            self._consumer.commit(offsets, timeout_ms=COMMIT_TIMEOUT_MS)
-        self._uncommitted = {}
-
-    def _tidy(self) -> None:
-        try:
-            for view in self._writer.definitions.views.values():
-                self._progress.packed_files += offline.pack(view, now_s=time.time())
-            self._writer.expire()
-        except (OnlineStoreError, OSError) as error:
-            logger.warning("tidying is put off: %s", _line(error))
-
-    def _report(self, trouble: str | None = None) -> None:
-        if trouble is not None and trouble != self._progress.trouble:
-            logger.warning("%s", trouble)
-            self._progress.trouble = trouble
-        self._on_progress(self._progress)
-
-
 def _wait_for(producer: KafkaProducer, sent: Sequence[Any]) -> None:
     producer.flush(timeout=SEND_TIMEOUT_S)
     for future in sent:
@@ -380,7 +322,3 @@ def _wait_for(producer: KafkaProducer, sent: Sequence[Any]) -> None:
 
 def _now_ms() -> int:
     return time.time_ns() // 1_000_000
-
-
-def _line(error: BaseException) -> str:
-    return " ".join((str(error) or type(error).__name__).split())[:300]

@@ -199,6 +199,103 @@ class TeacherServer(Section):
     start_within_s: Seconds = 600
 
 
+class StudentLosses(Section):
+    """What students learn by. A weight of 0 leaves a loss out; each is a mean in nats but margin_mse."""
+
+    hard_grade: float = Field(1.0, ge=0)
+    score_distribution: float = Field(1.0, ge=0)
+    bio_tags: float = Field(0.5, ge=0, description="interaction student only")
+    attention_adjustment: float = Field(0.3, ge=0, description="representation student only")
+    margin_mse: float = Field(0.0, ge=0, description="keeps pairs of a query together in a batch")
+    temperature: float = Field(2.0, gt=0, description="of score_distribution")
+    attention_factor: float = Field(4.0, ge=1, description="attention of a used token over that of another")
+
+
+class Students(Section):
+    """The students: their size, how they are trained, by what."""
+
+    encoder: Path | None = Field(None, description="a Hugging Face encoder's folder; empty: MiniLM-L6")
+    interaction_layers: int = Field(
+        3, ge=1, description="the encoder's lowest ones; those it lacks are an error"
+    )
+    representation_layers: int = Field(6, ge=1)
+    dimensions: int = Field(0, ge=0, description="of query and item vectors; 0: the encoder's hidden size")
+    shared_towers: bool = Field(True, description="query and item are read by the same weights")
+    max_query_tokens: int = Field(24, ge=1)
+    max_tokens: int = Field(96, ge=16, description="of a pair, or of an item alone, with special tokens")
+    device: Literal["cpu", "cuda"] = "cpu"
+    precision: Literal["bf16", "fp32"] = "bf16"
+    epochs: int = Field(3, ge=1)
+    batch_pairs: int = Field(32, ge=1, description="of one process at a time")
+    accumulation: int = Field(1, ge=1, description="batches that make an optimiser step")
+    length_buckets: bool = Field(True, description="batches of pairs of like length")
+    learning_rate: float = Field(2e-4, gt=0)
+    head_learning_rate: float = Field(1e-3, gt=0, description="of what has no weights to start from")
+    weight_decay: float = Field(0.01, ge=0)
+    warmup_share: Share = 0.1
+    max_grad_norm: float = Field(1.0, gt=0)
+    frozen_embeddings: bool = Field(True, description="the table of tokens stays as it is")
+    frozen_layers: int = Field(0, ge=0, description="the lowest ones stay as they are")
+    seed: int = Field(1, ge=0)
+    save_every_s: float = Field(60, ge=0, description="between checkpoints")
+    log_every_s: float = Field(10, ge=0, description="between lines of progress")
+    losses: StudentLosses = StudentLosses()
+
+
+class TritonServer(Section):
+    """The Triton server that `relevance serve` starts."""
+
+    environment: Path = Field(Path(".venv-serving"), description="its own virtual environment")
+    host: str = "127.0.0.1"
+    port: int = Field(18101, ge=1, le=65535, description="gRPC")
+    metrics_port: int = Field(18102, ge=1, le=65535, description="Prometheus, on loopback")
+    threads: int = Field(0, ge=0, description="CPU only: of one execution of a graph; 0: one a core")
+    response_cache_mib: int = Field(64, ge=1)
+    certificate: Path | None = Field(None, description="PEM; with `key` the gRPC port speaks TLS alone")
+    key: Path | None = None
+    client_ca_file: Path | None = Field(None, description="PEM; clients must show a certificate of it")
+    start_within_s: Seconds = 120
+    probe_every_s: Seconds = Field(10, description="how often every served version is asked something")
+
+    @model_validator(mode="after")
+    def _both(self) -> TritonServer:
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("certificate and key go together")
+        if self.client_ca_file is not None and self.certificate is None:
+            raise ValueError("client_ca_file needs certificate and key")
+        return self
+
+
+class Serving(Section):
+    """The model repository and what is published to it."""
+
+    repository: Path | None = Field(None, description="empty: `triton` in the run directory")
+    versions: Path | None = Field(
+        None, description="where exported versions lie; empty: `students/versions` in the run directory"
+    )
+    profile: Literal["cpu", "cuda", "tensorrt"] = Field("cpu", description="what the graphs run on")
+    precision: Literal["int8", "fp16", "fp32"] = "int8"
+    parity: float = Field(0.03, gt=0, lt=1, description="a served score may be so far from the exported one")
+    load_within_s: Seconds = 120
+    retire_after_s: Seconds = Field(3600, description="how long a version stays that no arm uses any more")
+
+
+class Scoring(Section):
+    """The ad engine's client of Triton. The address is `triton`."""
+
+    token: SecretStr = Field(SecretStr(""), description="shared with the server; needed beyond loopback")
+    ca_file: Path | None = Field(None, description="PEM; with it the client speaks TLS")
+    certificate: Path | None = Field(None, description="the client's own, where the server asks for one")
+    key: Path | None = None
+    deadline_ms: float = Field(100, gt=0, description="for one query with all its candidates")
+    attempts: int = Field(3, ge=1, le=10, description="of one call, as long as the deadline allows")
+    hedge_after_ms: float = Field(0, ge=0, description="a second call is sent after so long; 0: never")
+    max_candidates: int = Field(1000, ge=1, le=1000)
+    interaction_candidates: int = Field(50, ge=1, le=256, description="the best by the towers")
+    batch_candidates: int = Field(64, ge=1, le=256, description="of one call to the interaction student")
+    kept_scores: int = Field(200_000, ge=0, description="last known towers scores that the fallback has")
+
+
 class Features(Section):
     """The feature store. `redis` is Feast's connection string: host:port[,db=0][,ssl=true][,password=...]."""
 
@@ -215,6 +312,9 @@ class Features(Section):
     outage_staleness_s: Seconds = Field(600, description="both, while the online store is away")
     retry_after_s: Seconds = Field(1, description="pause after a failed read of the online store")
     cached_rows: int = Field(200_000, ge=1, description="rows the reader keeps of each view")
+    judge_again_within_s: Seconds = Field(
+        24 * 3600, description="deadline of pairs that are judged anew because their item's text changed"
+    )
 
 
 class Settings(Section):
@@ -226,6 +326,7 @@ class Settings(Section):
     teacher_url: str = Field(
         "", description="OpenAI-compatible http(s)://host:port/v1[,more]; empty: the local server"
     )
+    triton: str = Field("", description="gRPC host:port of Triton; empty: the local server")
     data: Path = Field(Path("../shared/data"), description="folder of the public data sets")
     kafka_security: KafkaSecurity = KafkaSecurity()
     stack: Stack = Stack()
@@ -236,9 +337,13 @@ class Settings(Section):
     shop: Shop = Shop()
     teacher: Teacher = Teacher()
     teacher_server: TeacherServer = TeacherServer()
+    students: Students = Students()
     features: Features = Features()
+    triton_server: TritonServer = TritonServer()
+    serving: Serving = Serving()
+    scoring: Scoring = Scoring()
 
-    @field_validator("kafka")
+    @field_validator("kafka", "triton")
     @classmethod
     def _addresses(cls, value: str) -> str:
         for address in value.split(",") if value else []:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -52,14 +52,14 @@ def test_only_another_text_is_a_change() -> None:
 
 def test_judged_pairs_of_changed_items_are_judged_again() -> None:
     changed = changes([content_row(_item())], {"i1": ("other", 0)})
-    asked: list[list[str]] = []
+    asked: list[dict[str, str]] = []
 
-    def judged(item_ids: Sequence[str]) -> dict[str, list[str]]:
-        asked.append(list(item_ids))
+    def judged(present: Mapping[str, str]) -> dict[str, list[str]]:
+        asked.append(dict(present))
         return {"i1": ["mug", "blue mug"]}
 
     pairs = list(pairs_to_judge_again(changed, judged, now_ms=5, deadline_ms=9))
-    assert asked == [["i1"]]
+    assert asked == [{"i1": content_hash("Nova mug")}]
     assert [(pair.query, pair.item_text, pair.reasons) for pair in pairs] == [
         ("mug", "Nova mug", {"content_changed": 1.0}),
         ("blue mug", "Nova mug", {"content_changed": 1.0}),

@@ -11,8 +11,16 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 from kafka.consumer.fetcher import ConsumerRecord
 
-from feature_store.intake import Limits, RefusedError, catalogue_row, dead_letter, engagement_window
-from streams.topics import CATALOGUE_ITEMS, ENGAGEMENT_WINDOWS
+from feature_store.intake import (
+    Limits,
+    RefusedError,
+    catalogue_row,
+    dead_letter,
+    engagement_window,
+    judged_pair,
+)
+from feature_store.judged import JudgedPair
+from streams.topics import CATALOGUE_ITEMS, ENGAGEMENT_WINDOWS, JUDGEMENTS
 from tests.feature_store.samples import NOW_MS, window
 
 LIMITS = Limits(now_ms=NOW_MS, max_future_ms=1000)
@@ -95,3 +103,19 @@ def test_an_item_that_cannot_be_stored_is_refused(value: bytes, key: bytes | Non
 def test_a_record_without_a_value_takes_the_item_out() -> None:
     row = catalogue_row(_record(CATALOGUE_ITEMS, None, timestamp=NOW_MS - 5), LIMITS)
     assert (row.key, row.values["listed"], row.event_us) == (("i1",), False, (NOW_MS - 5) * 1000)
+
+
+@examples(deadline=None)
+@given(value=st.binary(max_size=200))
+def test_any_bytes_are_a_judgement_or_refused(value: bytes) -> None:
+    with pytest.raises(RefusedError) as refused:
+        judged_pair(_record(JUDGEMENTS, value))
+    assert refused.value.reason in ("not_a_judgement", "wrong_key")
+
+
+def test_of_a_judgement_the_pair_and_its_text_are_kept() -> None:
+    value = b'{"query":"mug","item_id":"i1","content_hash":"h","grade":"E","chain_of_thought":"..."}'
+    assert judged_pair(_record(JUDGEMENTS, value)) == JudgedPair("mug", "i1", "h")
+    for bad in (b'{"query":"","item_id":"i1","content_hash":"h"}', b'{"query":"mug","item_id":"i1"}', None):
+        with pytest.raises(RefusedError):
+            judged_pair(_record(JUDGEMENTS, bad))

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,10 @@ import msgspec
 import pytest
 from kafka import KafkaProducer
 
-from feature_store.content import ContentChange
+from feature_store.content import content_row
 from feature_store.engagement import merge
-from feature_store.pusher import Progress, judge_again, run_pusher
+from feature_store.judged import JudgedPair, JudgedPairs
+from feature_store.pusher import Progress, run_pusher
 from feature_store.reader import FeatureReader
 from feature_store.store import apply
 from feature_store.writing import FeatureWriter
@@ -26,7 +27,7 @@ from ops.kafka import consumer, ensure_topics, producer
 from ops.settings import Settings
 from streams.item_text import content_hash
 from streams.records import CatalogueItem, EngagementWindow, Pair
-from streams.topics import CATALOGUE_ITEMS, DEAD_LETTERS, ENGAGEMENT_WINDOWS, PAIRS, TOPICS
+from streams.topics import CATALOGUE_ITEMS, DEAD_LETTERS, ENGAGEMENT_WINDOWS, JUDGEMENTS, PAIRS, TOPICS
 from tests.feature_store.samples import window
 from tests.integration.conftest import ROOT
 from tests.integration.feature_pusher_process import settings_of
@@ -83,18 +84,15 @@ def test_windows_and_items_reach_both_stores(broker: str, tmp_path: Path) -> Non
     store = apply(settings)
     sender = producer(settings, broker)
     now_ms = time.time_ns() // 1_000_000
-    changed: list[ContentChange] = []
-    send_again = judge_again(sender, lambda ids: {item: ["mug", "cup"] for item in ids}, within_s=60)
 
-    def on_changes(changes: Sequence[ContentChange]) -> None:
-        send_again(changes)
-        changed.extend(changes)
+    def judged(query: str, title: str) -> JudgedPair:
+        return JudgedPair(query, "pushed-1", content_hash(title))
 
     def offer(title: str, later_ms: int) -> CatalogueItem:
         return CatalogueItem(item_id="pushed-1", title=title, updated_ms=now_ms + later_ms)
 
     mug = window("pushed mug", ("pushed-1", 8, 2), ("pushed-2", 4, 0), updated_ms=now_ms)
-    with _pusher(settings, broker, on_changes=on_changes) as progress:
+    with _pusher(settings, broker) as progress:
         _send(sender, ENGAGEMENT_WINDOWS, "pushed mug", mug)
         _send(sender, ENGAGEMENT_WINDOWS, "pushed mug", mug)
         _send(sender, ENGAGEMENT_WINDOWS, "pushed mug", b"{broken")
@@ -103,25 +101,36 @@ def test_windows_and_items_reach_both_stores(broker: str, tmp_path: Path) -> Non
         reader = FeatureReader(settings)
         served = reader.engagement("pushed mug", ["pushed-1", "pushed-2"]).features
         assert [row.clicks if row else None for row in served] == [2, 0]
+        for query in ("mug", "cup"):
+            _send(sender, JUDGEMENTS, query, judged(query, "Nova mug"))
+        _send(sender, JUDGEMENTS, "mug", b"{broken")
+        _until(lambda: progress.dead_letters >= 2)
+        assert progress.judged_again == 0
         _send(sender, CATALOGUE_ITEMS, "pushed-1", offer("Nova mug, blue", 5))
         _send(sender, CATALOGUE_ITEMS, "pushed-1", offer("Nova mug, too late", 1))
-        _until(lambda: bool(changed))
+        _until(lambda: progress.judged_again == 2)
+        # Judged on the old text after all: one pair more, but not those that were sent already.
+        for query in ("mug", "late"):
+            _send(sender, JUDGEMENTS, query, judged(query, "Nova mug"))
+        _until(lambda: progress.judged_again == 3)
         _send(sender, CATALOGUE_ITEMS, "pushed-9", None)
-        _until(lambda: progress.records >= 7)
+        _until(lambda: progress.records >= 12)
     assert progress.trouble == ""
     reader.close()
     sender.close()
 
-    assert [(change.item_text, change.before) for change in changed] == [
-        ("Nova mug, blue", content_hash("Nova mug"))
-    ]
     again = [msgspec.json.decode(record.value, type=Pair) for record in _read_all(broker, PAIRS)]
     assert sorted((pair.query, pair.item_text) for pair in again if pair.item_id == "pushed-1") == [
         ("cup", "Nova mug, blue"),
+        ("late", "Nova mug, blue"),
         ("mug", "Nova mug, blue"),
     ]
+    assert {str(pair.reasons) for pair in again if pair.item_id == "pushed-1"} == {"{'content_changed': 1.0}"}
     letters = [record for record in _read_all(broker, DEAD_LETTERS) if record.value == b"{broken"]
-    assert [dict(letter.headers)["reason"] for letter in letters] == [b"not_an_engagement_window"]
+    assert sorted(dict(letter.headers)["reason"] for letter in letters) == [
+        b"not_a_judgement",
+        b"not_an_engagement_window",
+    ]
     found = store.get_online_features(
         features=["item_content:text", "item_content:listed"],
         entity_rows=[{"item_id": "pushed-1"}, {"item_id": "pushed-9"}],
@@ -133,6 +142,36 @@ def test_windows_and_items_reach_both_stores(broker: str, tmp_path: Path) -> Non
     with _pusher(settings, broker) as progress:
         time.sleep(2)
     assert (progress.records, progress.trouble) == (0, "")
+    assert progress.history["pair_engagement"] == 2
+
+    # Without the file of judged pairs it is filled anew from the topic, here at the price of asking once more.
+    JudgedPairs(settings).path.unlink()
+    with _pusher(settings, broker) as progress:
+        _until(lambda: progress.judged_again == 3)
+
+
+def test_a_judgement_on_a_text_that_is_no_more_is_asked_for_once(broker: str, tmp_path: Path) -> None:
+    settings = Settings.model_validate(
+        {"run_dir": str(tmp_path), "features": {"group": "test-crash", "flush_within_s": 0.1}}
+    )
+    ensure_topics(settings, broker, TOPICS)
+    apply(settings)
+    sender = producer(settings, broker)
+    now_ms = time.time_ns() // 1_000_000
+    _send(sender, JUDGEMENTS, "mug", JudgedPair("mug", "crashed-1", "older text"))
+    item = CatalogueItem(item_id="crashed-1", title="Nova mug", updated_ms=now_ms)
+    _send(sender, CATALOGUE_ITEMS, "crashed-1", item)
+    writer = FeatureWriter(settings)
+    # The content is there already, so nothing changes, but the judgement is about another text.
+    writer.write("item_content", [content_row(item)])
+    writer.close()
+    with _pusher(settings, broker) as progress:
+        _until(lambda: progress.judged_again == 1)
+    with _pusher(settings, broker):
+        time.sleep(1)
+    sent = [msgspec.json.decode(record.value, type=Pair) for record in _read_all(broker, PAIRS)]
+    assert [pair.item_text for pair in sent if pair.item_id == "crashed-1"] == ["Nova mug"]
+    sender.close()
 
 
 def test_a_pusher_that_is_killed_loses_and_repeats_nothing(broker: str, tmp_path: Path) -> None:

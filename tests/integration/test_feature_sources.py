@@ -1,4 +1,4 @@
-"""Query statistics, shoppers' history and judged pairs as the embedded ClickHouse gives them."""
+"""Query statistics and shoppers' history as the embedded ClickHouse gives them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from clickhouse_connect.driver.client import Client
 
-from feature_store.from_clickhouse import judged_queries, query_statistics, shopper_segments
+from feature_store.from_clickhouse import query_statistics, shopper_segments
 
 pytestmark = pytest.mark.integration
 
@@ -89,16 +89,3 @@ def test_history_of_shoppers_ends_where_the_experiment_starts(client: Client) ->
         "b": (1, 1, 0, "clicker"),
         "c": (1, 0, 0, "browser"),
     }
-
-
-def test_judged_pairs_of_items(client: Client) -> None:
-    judged = {"content_hash": "h", "teacher_id": "t", "prompt_hash": "p"}
-    _insert(
-        client,
-        "judgements",
-        judged | {"query": "mug", "item_id": "i1"},
-        judged | {"query": "cup", "item_id": "i1"},
-        judged | {"query": "cup", "item_id": "i1", "content_hash": "older"},
-        judged | {"query": "cup", "item_id": "i2"},
-    )
-    assert judged_queries(client, ["i1", "i3", "' OR 1"]) == {"i1": ["cup", "mug"]}

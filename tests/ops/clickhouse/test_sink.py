@@ -13,6 +13,7 @@ from kafka import TopicPartition
 from kafka.consumer.fetcher import ConsumerRecord
 from kafka.errors import CommitFailedError, KafkaTimeoutError, TopicAuthorizationFailedError
 
+from ops import batch_loop
 from ops.clickhouse import sink as sink_module
 from ops.clickhouse.inserting import RowsRefusedError, TryAgainError
 from ops.clickhouse.sink import Progress, run_sink
@@ -104,8 +105,8 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr(sink_module, "open_consumer", lambda *_a, **_k: world)
     monkeypatch.setattr(sink_module, "open_producer", lambda *_a, **_k: world)
     monkeypatch.setattr(sink_module, "Inserter", lambda _client: world)
-    monkeypatch.setattr(sink_module, "POLL_EVERY_S", 0.001)
-    monkeypatch.setattr(sink_module, "BACKOFF_FIRST_S", 0.01)
+    monkeypatch.setattr(batch_loop, "POLL_EVERY_S", 0.001)
+    monkeypatch.setattr(batch_loop, "BACKOFF_FIRST_S", 0.01)
     return world
 
 
@@ -245,7 +246,7 @@ def test_what_was_gathered_goes_in_when_the_sink_is_stopped(world: World) -> Non
 
 
 def test_partitions_that_are_added_are_taken(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sink_module, "PARTITIONS_EVERY_S", 0.0)
+    monkeypatch.setattr(batch_loop, "PARTITIONS_EVERY_S", 0.0)
     world.partitions = {0}
     world.polls.append([make_record(0, 1, b"a\n")])
 
