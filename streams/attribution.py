@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from streams.normalise import normalise_query
-from streams.records import Action, EngagementDelta, Interaction, Query, TrafficClass
+from streams.records import Action, EngagementDelta, EngagementReads, Interaction, Query, TrafficClass
 from streams.rows import NIL_UUID
 
 QUERY_KNOWN = 1
@@ -110,6 +110,8 @@ def observe_query(
     out.add("queries", _query_row(query, context))
     for experiment, arm in query.arms.items():
         out.add("exposures", _exposure_row(query, context, experiment, arm))
+    if query.features is not None:
+        out.add("feature_reads", _feature_reads_row(query, context, query.features))
     page.opened_ms = min(page.opened_ms, query.timestamp_ms)
     if page.context is not None:
         return
@@ -321,6 +323,17 @@ def _exposure_row(query: Query, context: Context, experiment: str, arm: str) -> 
         "query_id": query.query_id,
         "traffic_class": context.traffic_class,
         "student_version": query.student_version,
+        "event_time": query.timestamp_ms,
+        "version": QUERY_KNOWN | IMPRESSION_KNOWN,
+    }
+
+
+def _feature_reads_row(query: Query, context: Context, reads: EngagementReads) -> dict[str, Any]:
+    return {
+        "event_id": query.event_id,
+        "query_id": query.query_id,
+        "normalised_query": context.normalised_query,
+        **msgspec.structs.asdict(reads),
         "event_time": query.timestamp_ms,
         "version": QUERY_KNOWN | IMPRESSION_KNOWN,
     }

@@ -31,12 +31,34 @@ class TrafficClass(StrEnum):
     UNKNOWN = "unknown"
 
 
+class EngagementReads(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """What an ad engine read of the feature store's pair engagement for the items it showed: in each list one element
+    an item, in the order of `item_ids`. An ad engine adds it to `query_attributes` as `features`.
+
+    `served_us` is when the page was made; the online store was asked at `read_us` and had answered by `answered_us`,
+    None where it did not. `as_of_us` and the features are None where the pair has none. Times are microseconds since
+    the epoch.
+    """
+
+    served_us: int
+    item_ids: list[str]
+    read_us: list[int | None]
+    answered_us: list[int | None]
+    as_of_us: list[int | None]
+    impressions: list[int | None]
+    clicks: list[int | None]
+    purchases: list[int | None]
+    expected_clicks: list[float | None]
+    coec: list[float | None]
+
+
 class Query(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """A search: one record of `ubi.queries`, typed.
 
     `event_id` is a UUID made from the record's content, so a duplicate has the same one.
     `timestamp_ms` is event time in epoch milliseconds (UTC). `arms` maps experiment name to arm.
     `latency_ms` is the engine's own time to score and rank; `fallback` is true if it had to do without its model.
+    `features` is what it read of the feature store, None if it did not.
     """
 
     event_id: str
@@ -50,6 +72,7 @@ class Query(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     student_version: str
     latency_ms: float | None
     fallback: bool
+    features: EngagementReads | None = None
 
 
 class Interaction(msgspec.Struct, frozen=True, gc=False, kw_only=True, array_like=True):

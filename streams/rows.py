@@ -25,6 +25,8 @@ TABLES = (
     "teacher_refusals",
     "teacher_reports",
     "student_versions",
+    "feature_reads",
+    "feature_audits",
 )
 NIL_UUID = "00000000-0000-0000-0000-000000000000"
 MAX_BLOCK_BYTES = 700_000

@@ -16,11 +16,14 @@ from typing import Any
 
 import msgspec
 
-from streams.records import Action, Interaction, Query
+from streams.records import Action, EngagementReads, Interaction, Query
 
 MAX_ID_CHARS = 512
 MAX_QUERY_CHARS = 4096
 MAX_ARMS = 32
+MAX_ITEMS_READ = 1000
+#: Exact in a double, far beyond any count and any time in microseconds.
+MAX_WHOLE = 1 << 53
 MAX_POSITION = 65_535
 MAX_AMOUNT = 1e12
 #: Integers below are epoch seconds, above epoch milliseconds (1e11 ms is 1973, 1e11 s the year 5138).
@@ -92,6 +95,7 @@ def parse_query(value: bytes | None, *, dialect: Dialect, now_ms: int) -> Query:
         student_version=_text(attributes, "student_version"),
         latency_ms=_number(attributes, "latency_ms"),
         fallback=_flag(attributes, "fallback"),
+        features=_features(attributes),
     )
 
 
@@ -269,6 +273,36 @@ def _arms(attributes: Mapping[str, Any]) -> dict[str, str]:
         if type(arm) is not str or len(arm) > MAX_ID_CHARS or len(name) > MAX_ID_CHARS:
             raise _wrong_type("arms", "an object of short texts", arm)
     return arms
+
+
+def _features(attributes: Mapping[str, Any]) -> EngagementReads | None:
+    value = attributes.get("features")
+    if value is None:
+        return None
+    try:
+        reads = msgspec.convert(value, EngagementReads)
+    except msgspec.ValidationError as error:
+        raise RejectedRecord("wrong_type", f"features: {str(error)[:200]}") from None
+    size = len(reads.item_ids)
+    columns = [getattr(reads, name) for name in EngagementReads.__struct_fields__ if name != "served_us"]
+    if size > MAX_ITEMS_READ or any(len(column) != size for column in columns):
+        lengths = sorted({len(column) for column in columns})
+        raise RejectedRecord(
+            "out_of_range", f"features: expected lists of one length up to {MAX_ITEMS_READ}, got {lengths}"
+        )
+    if any(len(item_id) > MAX_ID_CHARS for item_id in reads.item_ids):
+        raise RejectedRecord("too_long", f"features: expected ids of at most {MAX_ID_CHARS} characters")
+    numbers = [
+        reads.served_us,
+        *(number for column in columns[1:] for number in column if number is not None),
+    ]
+    if not all(0 <= number <= MAX_WHOLE for number in numbers):
+        raise RejectedRecord("out_of_range", "features: expected numbers in [0, 2**53]")
+    rows = (reads.as_of_us, reads.impressions, reads.clicks, reads.purchases, reads.expected_clicks)
+    for together in (rows, (reads.read_us, reads.answered_us)):
+        if any(len({number is None for number in of_item}) > 1 for of_item in zip(*together, strict=True)):
+            raise RejectedRecord("missing", "features: expected a row's numbers all there or all null")
+    return reads
 
 
 def _revenue(attributes: Mapping[str, Any], target: Mapping[str, Any], quantity: float | None) -> float:

@@ -30,6 +30,8 @@ SETTINGS: dict[str, str | int] = {
     "input_format_force_null_for_omitted_fields": 1,
     # One block for one token, and cheaper than several threads for payloads of this size.
     "input_format_parallel_parsing": 0,
+    # What serving read must come back bit for bit.
+    "precise_float_parsing": 1,
     # Event times are the senders': a batch that spans many years is odd, not wrong.
     "max_partitions_per_insert_block": 0,
 }

@@ -2,6 +2,9 @@
 
 rank value = relevance score x bid ** BID_WEIGHT, best first: relevance leads, and between items of about the
 same relevance the higher bid wins. The engine never sees the truth unless it is given the oracle as a scorer.
+
+With a feature store, a search reads the engagement of all its candidates in one go and logs what it read of those it
+shows.
 """
 
 from __future__ import annotations
@@ -15,10 +18,11 @@ from dataclasses import dataclass
 
 from ops.experiments.assignment import assign
 from ops.settings import Experiment
+from ops.shop.feature_reads import EngineFeatures
 from ops.shop.items import Item
 from ops.shop.retrieval import Retriever
 from ops.shop.scorers import Scorer
-from streams.records import ExperimentState
+from streams.records import EngagementReads, ExperimentState
 
 BID_WEIGHT = 0.25
 #: Bids are log-normal around this many units of the shop's currency per click.
@@ -39,7 +43,8 @@ class Placement:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """The answer to a search, best first. `student_version` names the scorer that did score."""
+    """The answer to a search, best first. `student_version` names the scorer that did score; `features` is what was
+    read of the feature store for the placements, None without one."""
 
     query: str
     arms: dict[str, str]
@@ -47,6 +52,7 @@ class Page:
     latency_ms: float
     fallback: bool
     placements: tuple[Placement, ...]
+    features: EngagementReads | None = None
 
 
 def draw_bids(item_ids: Iterable[str], *, seed: int) -> dict[str, float]:
@@ -70,8 +76,11 @@ class AdEngine:
         experiment: Experiment,
         page_size: int,
         clock_s: Callable[[], float] = time.perf_counter,
+        features: EngineFeatures | None = None,
+        wall_us: Callable[[], int] = lambda: time.time_ns() // 1000,
     ) -> None:
-        """`fallback` scores when an arm's scorer fails and must not fail itself; `clock_s` times latency."""
+        """`fallback` scores when an arm's scorer fails and must not fail itself; `clock_s` times latency, `wall_us`
+        dates what was read."""
         self._items = items
         self._retriever = retriever
         self._bids = bids
@@ -80,6 +89,8 @@ class AdEngine:
         self._experiment = experiment
         self._page_size = page_size
         self._clock_s = clock_s
+        self._features = features
+        self._wall_us = wall_us
         self._stopped = False
         self.failures = 0
 
@@ -105,9 +116,10 @@ class AdEngine:
         Arms after the stop would show the treatment's shoppers under both arms.
         """
         if self._stopped:
-            return self.rank(query, self.scorer_of(self._experiment.control))
+            return self.rank(query, self.scorer_of(self._experiment.control), features=self._features)
         arm = self.arm_of(client_id)
-        return self.rank(query, self.scorer_of(arm), arms={self._experiment.name: arm})
+        arms = {self._experiment.name: arm}
+        return self.rank(query, self.scorer_of(arm), arms=arms, features=self._features)
 
     def scorer_of(self, arm: str) -> Scorer:
         """Return an arm's scorer. Raises KeyError for an unknown arm."""
@@ -117,10 +129,19 @@ class AdEngine:
         """Return what is scored for a query, in retrieval's order."""
         return [self._items[item_id] for item_id in self._retriever.candidates(query)]
 
-    def rank(self, query: str, scorer: Scorer, *, arms: dict[str, str] | None = None) -> Page:
-        """Return the page that `scorer` makes, outside any experiment if no arms are given."""
+    def rank(
+        self,
+        query: str,
+        scorer: Scorer,
+        *,
+        arms: dict[str, str] | None = None,
+        features: EngineFeatures | None = None,
+    ) -> Page:
+        """Return the page that `scorer` makes, outside any experiment if no arms are given; features are read only
+        where they are given."""
         started_s = self._clock_s()
         candidates = self.candidates(query)
+        read = features.read(query, [item.item_id for item in candidates]) if features else None
         fallback = False
         try:
             scores = _checked(scorer.score(query, candidates), len(candidates))
@@ -142,13 +163,17 @@ class AdEngine:
         ]
         # Sorting is stable: retrieval's order decides between equals.
         placements.sort(key=_rank_value, reverse=True)
+        shown = tuple(placements[: self._page_size])
         return Page(
             query=query,
             arms=arms or {},
             student_version=scorer.version,
             latency_ms=(self._clock_s() - started_s) * 1000,
             fallback=fallback,
-            placements=tuple(placements[: self._page_size]),
+            placements=shown,
+            features=read.of([each.item.item_id for each in shown], served_us=self._wall_us())
+            if read
+            else None,
         )
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
+
 from ops.shop.ad_engine import Page
 from streams.records import Action
 
@@ -47,6 +49,7 @@ def query_record(
             "student_version": page.student_version,
             "latency_ms": round(page.latency_ms, 3),
             "fallback": page.fallback,
+            **({} if page.features is None else {"features": msgspec.to_builtins(page.features)}),
         },
         "query_response_id": response_id,
         "query_response_hit_ids": [placement.item.item_id for placement in page.placements],

@@ -152,3 +152,17 @@ def test_the_order_of_arrival_and_duplicates_change_nothing(
         for out in (one, other)
     ]
     assert totals[0] == totals[1]
+
+
+def test_what_was_read_for_a_search_is_one_row_however_often_it_is_delivered() -> None:
+    reads = {"served_us": 9, "item_ids": ["a"], "read_us": [7], "answered_us": [8]}
+    reads |= {name: [None] for name in ("as_of_us", "impressions", "clicks", "purchases")}
+    reads |= {"expected_clicks": [None], "coec": [None]}
+    record = query_record(query_attributes={"features": reads})
+    found = parse_query(encode(record), dialect=Dialect(), now_ms=NOW_MS)
+    rows = emit([found, found]).rows["feature_reads"]
+    assert rows[0] == rows[1]
+    assert rows[0]["event_id"] == found.event_id
+    assert rows[0]["normalised_query"] == "red shoes"
+    assert (rows[0]["item_ids"], rows[0]["read_us"], rows[0]["as_of_us"]) == (["a"], [7], [None])
+    assert "feature_reads" not in emit([searched()]).rows

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -47,6 +48,57 @@ def test_a_query_of_the_ad_engine_carries_arms_version_and_latency() -> None:
         3.5,
         True,
     )
+
+
+READS = {
+    "served_us": 9,
+    "item_ids": ["a", "b"],
+    "read_us": [7, None],
+    "answered_us": [8, None],
+    "as_of_us": [3, None],
+    "impressions": [5, None],
+    "clicks": [1, None],
+    "purchases": [0, None],
+    "expected_clicks": [0.1234567890123456, None],
+    "coec": [None, None],
+}
+
+
+def test_what_the_ad_engine_read_of_the_feature_store_is_typed_bit_for_bit() -> None:
+    reads = query(query_record(query_attributes={"features": READS})).features
+    assert reads is not None
+    assert msgspec.to_builtins(reads) == READS
+    assert query(query_record()).features is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"item_ids": "a"}, "wrong_type"),
+        ({"clicks": ["1", None]}, "wrong_type"),
+        ({"clicks": None}, "wrong_type"),
+        ({"clicks": [1]}, "out_of_range"),
+        ({"clicks": [-1, None]}, "out_of_range"),
+        ({"as_of_us": [1 << 60, None]}, "out_of_range"),
+        ({"coec": [1e300, None]}, "out_of_range"),
+        ({"clicks": [None, None]}, "missing"),
+        ({"read_us": [None, None]}, "missing"),
+        ({"item_ids": ["a", "b" * 600]}, "too_long"),
+        ({name: [None] * 1001 for name in READS if name not in ("served_us", "item_ids")}, "out_of_range"),
+    ],
+)
+def test_reads_that_are_none_are_refused(changes: dict[str, Any], reason: str) -> None:
+    with pytest.raises(RejectedRecord) as caught:
+        query(query_record(query_attributes={"features": READS | changes}))
+    assert caught.value.reason == reason
+    assert caught.value.detail.startswith("features: ")
+
+
+@pytest.mark.parametrize("missing", list(READS))
+def test_reads_without_a_column_are_refused(missing: str) -> None:
+    reads = {name: column for name, column in READS.items() if name != missing}
+    with pytest.raises(RejectedRecord, match=missing):
+        query(query_record(query_attributes={"features": reads}))
 
 
 @pytest.mark.parametrize(
