@@ -58,6 +58,7 @@ class Stack(Section):
     broker_port: int = Field(19092, ge=1, le=65535)
     workers: int = Field(1, ge=1, le=64, description="streams workers")
     stale_after_s: Seconds = Field(60, description="a part without a heartbeat for so long is restarted")
+    features: bool = Field(True, description="run the feature store; the shop's ad engine reads from it")
 
 
 class Ubi(Section):
@@ -146,6 +147,7 @@ class Shop(Section):
     page_size: int = Field(10, ge=1, le=100)
     history_searches: int = Field(4_000, ge=0, description="searches of the day before the experiment")
     oracle_noise: float = Field(0.15, ge=0, description="standard deviation added to the oracle's score")
+    changed_share_per_hour: Share = Field(0.05, description="of the items, whose offers sellers reword")
 
 
 class ExtraSubtask(Section):

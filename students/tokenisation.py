@@ -24,6 +24,10 @@ Interval = tuple[int, int]
 SPECIAL, QUERY, ITEM = -1, 0, 1
 
 
+class TextError(ValueError):
+    """A text cannot be encoded, such as one with half of a surrogate pair. The message shows it."""
+
+
 class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Tokens at most: of a query without special ones, and of a whole input with them (a pair, or a text alone)."""
 
@@ -91,7 +95,7 @@ class StudentTokeniser:
         self._single = _frame(tokenizer, pair=False)
 
     def pairs(self, queries: Sequence[str], items: Sequence[str]) -> list[Tokens]:
-        """Return one input for each (query, item text). Raises ValueError for different numbers of them."""
+        """Return one input for each (query, item text). Raises TextError; ValueError for unequal numbers."""
         room = self.limits.input - len(self._pair)
         found = []
         for query, item in zip(self._plain(queries), self._plain(items), strict=True):
@@ -126,7 +130,12 @@ class StudentTokeniser:
         return Inputs(input_ids=ids, attention_mask=mask, token_type_ids=segments)
 
     def _plain(self, texts: Sequence[str]) -> list[Encoding]:
-        found: list[Encoding] = self.tokenizer.encode_batch(list(texts), add_special_tokens=False)
+        try:
+            found: list[Encoding] = self.tokenizer.encode_batch(list(texts), add_special_tokens=False)
+        except TypeError as error:
+            # Its own message tells neither which text nor what is wrong with it.
+            wrong = next((text for text in texts if not _encodable(text)), None)
+            raise TextError(f"expected text made by streams.item_text, got {wrong!r:.80}") from error
         return found
 
     @staticmethod
@@ -169,6 +178,13 @@ def _frame(tokenizer: FastTokenizer, *, pair: bool) -> _Frame:
         raise ValueError(f"expected a tokenizer that keeps texts whole, got ids {ids} for {text!r}")
     first, last = places[0], places[-1]
     return _Frame(before=ids[:first], between=ids[first + 1 : last], after=ids[last + 1 :])
+
+
+def _encodable(text: object) -> bool:
+    try:
+        return isinstance(text, str) and bool(text.encode() or True)
+    except UnicodeEncodeError:
+        return False
 
 
 def _pad_id(tokenizer: FastTokenizer) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -151,3 +152,13 @@ def examples(queries: int = 8, per_query: int = 3) -> list[TrainingExample]:
                 )
             )
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class Graded:
+    """A pair with its known grade."""
+
+    query: str
+    item_text: str
+    grade: str
+    traffic_class: str
