@@ -8,7 +8,7 @@ figure itself; they are moved down by that excess.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 import numpy as np
@@ -44,15 +44,7 @@ def resampled_weights(rng: np.random.Generator, *, queries: int, resamples: int 
 
 def estimate(metric: Metric, pairs: ScoredPairs, weights: Floats) -> Estimate:
     """Return a metric with its interval over the resamples `weights`, shape [resamples, queries]."""
-    try:
-        statistic = metric(pairs)
-    except UndefinedError as error:
-        return Estimate(value=None, why=str(error))
-    value = float(statistic(np.ones((1, pairs.queries)))[0])
-    drawn = _values(statistic, pairs, weights)
-    if metric is ece:
-        drawn = np.maximum(drawn - np.nanmean(drawn) + value, 0)
-    return _with_interval(value, drawn, pairs.queries)
+    return mean_estimate(metric, [pairs], weights)
 
 
 def difference(metric: Metric, ours: ScoredPairs, theirs: ScoredPairs, weights: Floats) -> Estimate:
@@ -60,22 +52,41 @@ def difference(metric: Metric, ours: ScoredPairs, theirs: ScoredPairs, weights: 
 
     Raises ValueError if the two are not the same pairs in the same order.
     """
-    if not (np.array_equal(ours.query, theirs.query) and np.array_equal(ours.grade, theirs.grade)):
-        raise ValueError(
-            f"a paired difference needs the same pairs in the same order, got {len(ours)} pairs of {ours.queries} "
-            f"queries and {len(theirs)} of {theirs.queries}, or other grades"
-        )
+    return mean_difference(metric, [ours], [theirs], weights)
+
+
+def mean_estimate(metric: Metric, runs: Sequence[ScoredPairs], weights: Floats) -> Estimate:
+    """Return a metric's mean over scorers of the same pairs, such as models of several seeds, with its interval.
+
+    The interval is that of other queries, not of other seeds. Raises ValueError as `difference` does.
+    """
+    _check_same(runs)
     try:
-        sides = [(metric(pairs), pairs) for pairs in (ours, theirs)]
+        value, drawn = _mean(metric, runs, weights)
     except UndefinedError as error:
         return Estimate(value=None, why=str(error))
-    once = np.ones((1, ours.queries))
-    mine, other = (float(statistic(once)[0]) for statistic, _ in sides)
-    my_drawn, other_drawn = (_values(statistic, pairs, weights) for statistic, pairs in sides)
+    if metric is ece:
+        drawn = np.maximum(drawn - np.nanmean(drawn) + value, 0)
+    return _with_interval(value, drawn, runs[0].queries)
+
+
+def mean_difference(
+    metric: Metric, ours: Sequence[ScoredPairs], theirs: Sequence[ScoredPairs], weights: Floats
+) -> Estimate:
+    """Return how much greater a metric's mean is over our scorers than over theirs, with its paired interval.
+
+    Raises ValueError if not all score the same pairs in the same order.
+    """
+    _check_same([*ours, *theirs])
+    try:
+        mine, my_drawn = _mean(metric, ours, weights)
+        other, other_drawn = _mean(metric, theirs, weights)
+    except UndefinedError as error:
+        return Estimate(value=None, why=str(error))
     value, drawn = mine - other, my_drawn - other_drawn
     if metric is ece:
         drawn = drawn - np.nanmean(drawn) + value
-    return _with_interval(value, drawn, ours.queries)
+    return _with_interval(value, drawn, ours[0].queries)
 
 
 def estimates(
@@ -88,6 +99,24 @@ def estimates(
     """Return each metric with its interval, all over the same resamples."""
     weights = resampled_weights(rng, queries=pairs.queries, resamples=resamples)
     return {name: estimate(metric, pairs, weights) for name, metric in metrics.items()}
+
+
+def _mean(metric: Metric, runs: Sequence[ScoredPairs], weights: Floats) -> tuple[float, Floats]:
+    """Return a metric's mean over the runs, and that in each resample, shape [resamples]."""
+    statistics = [(metric(pairs), pairs) for pairs in runs]
+    values = [float(statistic(np.ones((1, pairs.queries)))[0]) for statistic, pairs in statistics]
+    drawn: Floats = np.mean([_values(statistic, pairs, weights) for statistic, pairs in statistics], axis=0)
+    return float(np.mean(values)), drawn
+
+
+def _check_same(runs: Sequence[ScoredPairs]) -> None:
+    first = runs[0]
+    for other in runs[1:]:
+        if not (np.array_equal(first.query, other.query) and np.array_equal(first.grade, other.grade)):
+            raise ValueError(
+                f"a paired difference needs the same pairs in the same order, got {len(first)} pairs of "
+                f"{first.queries} queries and {len(other)} of {other.queries}, or other grades"
+            )
 
 
 def _values(statistic: Statistic, pairs: ScoredPairs, weights: Floats) -> Floats:

@@ -6,7 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import norm
 
-from ops.evaluation.bootstrap import MIN_QUERIES, difference, estimate, estimates, resampled_weights
+from ops.evaluation.bootstrap import (
+    MIN_QUERIES,
+    difference,
+    estimate,
+    estimates,
+    mean_difference,
+    mean_estimate,
+    resampled_weights,
+)
 from ops.evaluation.metrics import METRICS, accuracy, auc, ece, kappa
 from ops.evaluation.pairs import Floats, ScoredPairs, scored_pairs
 
@@ -219,3 +227,31 @@ def test_paired_calibration_errors_are_told_apart() -> None:
     assert found.lower is not None
     assert found.upper is not None
     assert found.lower < found.value < found.upper < 0
+
+
+def test_the_mean_over_runs_is_that_of_their_figures_and_its_interval_is_narrower_than_theirs() -> None:
+    rng = np.random.default_rng(3)
+    first = pairs_of(rng, queries=80, per_query=6, noise=1.0)
+    runs = [
+        first.with_scores(np.clip(first.score + rng.normal(scale=0.2, size=len(first)), 0, 1))
+        for _ in range(3)
+    ]
+    weights = resampled_weights(rng, queries=80)
+    alone = [estimate(auc, run, weights) for run in runs]
+    together = mean_estimate(auc, runs, weights)
+    assert together.value == pytest.approx(np.mean([each.value for each in alone]))
+    assert together.lower is not None
+    assert together.upper is not None
+    assert together.upper - together.lower < np.mean([each.upper - each.lower for each in alone])  # type: ignore[operator]
+    nothing = mean_difference(auc, runs, runs[::-1], weights)
+    assert nothing.value == pytest.approx(0)
+    assert nothing.upper == pytest.approx(0)
+    better = mean_difference(auc, [first], runs, weights)
+    assert better.value == pytest.approx(estimate(auc, first, weights).value - together.value)  # type: ignore[operator]
+
+
+def test_runs_of_other_pairs_are_refused() -> None:
+    rng = np.random.default_rng(3)
+    one, other = (pairs_of(rng, queries=20, per_query=3, noise=1.0) for _ in range(2))
+    with pytest.raises(ValueError, match="same pairs in the same order"):
+        mean_estimate(auc, [one, other], resampled_weights(rng, queries=20))
