@@ -76,7 +76,8 @@ def expected_parts(settings: Settings) -> list[str]:
     """Return the parts that must be alive; where the broker is elsewhere, its workers may be too."""
     if settings.kafka:
         return []
-    return ["broker", *(f"streams-{n}" for n in range(1, settings.stack.workers + 1))]
+    features = ["features"] if settings.stack.features else []
+    return ["broker", *(f"streams-{n}" for n in range(1, settings.stack.workers + 1)), *features]
 
 
 def _of_parts(settings: Settings, parts: Sequence[Part]) -> list[Problem]:

@@ -18,8 +18,16 @@ from kafka.errors import KafkaError
 from ops.kafka import connection
 from ops.settings import Settings
 from ops.stack import broker_probe
-from streams.topics import METRICS_ROWS, UBI_EVENTS, UBI_QUERIES
+from streams.topics import (
+    CATALOGUE_ITEMS,
+    ENGAGEMENT_WINDOWS,
+    JUDGEMENTS,
+    METRICS_ROWS,
+    UBI_EVENTS,
+    UBI_QUERIES,
+)
 
+FEATURE_TOPICS = (ENGAGEMENT_WINDOWS, CATALOGUE_ITEMS, JUDGEMENTS)
 HISTORY_EVERY_S = 10
 HISTORY_POINTS = 60
 REQUEST_TIMEOUT_MS = 5000
@@ -71,6 +79,7 @@ class LagWatch:
         self._groups = (
             ("streams", settings.streams.group, (UBI_QUERIES, UBI_EVENTS)),
             ("metrics", settings.metrics.group, (METRICS_ROWS,)),
+            *([("features", settings.features.group, FEATURE_TOPICS)] if settings.stack.features else []),
         )
         self._history: dict[str, deque[tuple[int, int]]] = {
             name: deque(maxlen=HISTORY_POINTS) for name, _, _ in self._groups

@@ -81,7 +81,7 @@ class AdEngine:
     ) -> None:
         """`fallback` scores when an arm's scorer fails and must not fail itself; `clock_s` times latency, `wall_us`
         dates what was read."""
-        self._items = items
+        self._items = dict(items)
         self._retriever = retriever
         self._bids = bids
         self._scorers = {experiment.control: control, experiment.treatment: treatment}
@@ -98,6 +98,11 @@ class AdEngine:
         """Start or stop the experiment if `state` is about this engine's one."""
         if state.experiment == self._experiment.name:
             self._stopped = state.state == "stopped"
+
+    def replace(self, item: Item) -> None:
+        """Offer an item as it is now. Raises KeyError for one that was not there."""
+        self._retriever.replace(item)
+        self._items[item.item_id] = item
 
     def arm_of(self, client_id: str) -> str:
         """Return the shopper's arm while the experiment runs."""

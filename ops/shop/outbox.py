@@ -22,6 +22,7 @@ COUNTERS = {
     "click": "clicks",
     "add_to_cart": "add_to_carts",
     "purchase": "purchases",
+    "item": "items",
 }
 
 logger = logging.getLogger(__name__)

@@ -22,6 +22,8 @@ from ops.heartbeat import Heartbeat, beat
 from ops.settings import Settings
 from ops.shop import history
 from ops.shop.ad_engine import AdEngine, draw_bids
+from ops.shop.catalogue_feed import CatalogueFeed
+from ops.shop.feature_reads import EngineFeatures
 from ops.shop.oracle import NoisyOracleScorer
 from ops.shop.outbox import Outbox, in_order
 from ops.shop.retrieval import Retriever
@@ -30,7 +32,7 @@ from ops.shop.shop import Shop, fingerprint, open_shop
 from ops.shop.shoppers import Population
 from ops.shop.traffic import Traffic
 from streams.records import ExperimentState
-from streams.topics import EXPERIMENT_STATES, TOPICS, UBI_EVENTS, UBI_QUERIES
+from streams.topics import CATALOGUE_ITEMS, EXPERIMENT_STATES, TOPICS, UBI_EVENTS, UBI_QUERIES
 
 PART = "shop"
 BEAT_EVERY_S = 1.0
@@ -49,7 +51,11 @@ logger = logging.getLogger(__name__)
 
 
 def build_engine(
-    settings: Settings, shop: Shop, *, clock_s: Callable[[], float] = time.perf_counter
+    settings: Settings,
+    shop: Shop,
+    *,
+    clock_s: Callable[[], float] = time.perf_counter,
+    features: EngineFeatures | None = None,
 ) -> AdEngine:
     """Return the engine of the experiment: lexical control, oracle with noise as treatment."""
     lexical = LexicalScorer(shop.items.values())
@@ -63,7 +69,18 @@ def build_engine(
         experiment=settings.experiment,
         page_size=settings.shop.page_size,
         clock_s=clock_s,
+        features=features,
     )
+
+
+def open_features(settings: Settings) -> EngineFeatures | None:
+    """Return the engine's reads of the feature store, None if the stack has none."""
+    if not settings.stack.features:
+        return None
+    # Feast takes seconds to import.
+    from feature_store.reader import FeatureReader
+
+    return EngineFeatures(FeatureReader(settings))
 
 
 def run(settings: Settings, bootstrap: str, *, stop: threading.Event) -> None:
@@ -86,11 +103,22 @@ class _Process:
         self._next_beat_s = 0.0
         self._beat("starting", "opening the shop", {})
         self._shop = open_shop(settings.shop)
-        self._engine = build_engine(settings, self._shop)
+        self._features = open_features(settings)
+        self._engine = build_engine(settings, self._shop, features=self._features)
+        self._feed = CatalogueFeed(
+            settings.run_dir,
+            self._shop.items,
+            changed_share_per_hour=settings.shop.changed_share_per_hour,
+            seed=settings.shop.seed,
+            now_ms=_now_ms(),
+        )
+        for item_id, item in self._feed.current.items():
+            if item is not self._shop.items[item_id]:
+                self._engine.replace(item)
         self._population = Population(shoppers=settings.shop.shoppers, seed=settings.shop.seed)
         self._about = f"{len(self._shop.items)} items, {len(self._shop.queries)} queries"
         logger.info("%s, fingerprint %s", self._about, fingerprint(self._shop))
-        wanted = (UBI_QUERIES, UBI_EVENTS, EXPERIMENT_STATES)
+        wanted = (UBI_QUERIES, UBI_EVENTS, EXPERIMENT_STATES, CATALOGUE_ITEMS)
         kafka.ensure_topics(settings, bootstrap, [spec for spec in TOPICS if spec.name in wanted])
         self._states: KafkaConsumer = kafka.consumer(settings, bootstrap, group_id=None)
         self._producer: KafkaProducer = kafka.producer(
@@ -146,10 +174,23 @@ class _Process:
             while next_search_s <= now_s and len(self._outbox) < MAX_WAITING:
                 self._outbox.put(traffic.search(int(next_search_s * 1000)))
                 next_search_s += traffic.gap_s(shop.searches_per_s)
+            self._outbox.put(self._feed.due(int(now_s * 1000)))
             taken = self._outbox.send_due(int(now_s * 1000))
-            if self._beat_if_due("ready", f"{self._about}, {shop.searches_per_s:g} searches/s"):
+            if self._beat_if_due("ready", self._detail()):
                 self._read_states()
+                self._change_offers(int(now_s * 1000))
             stop.wait(TICK_S if taken else BEAT_EVERY_S)
+
+    def _change_offers(self, now_ms: int) -> None:
+        self._feed.taken(int(self._outbox.counters()["items"]))
+        for record in self._feed.change(now_ms):
+            self._engine.replace(self._feed.current[record.key])
+            self._outbox.put([record])
+
+    def _detail(self) -> str:
+        detail = f"{self._about}, {self._settings.shop.searches_per_s:g} searches/s"
+        trouble = self._features.trouble if self._features else ""
+        return f"{detail}; features: {trouble}" if trouble else detail
 
     def close(self) -> None:
         """Deliver what the producer holds, and say so."""
@@ -159,6 +200,8 @@ class _Process:
             logger.error("%d records are lost: the broker did not take them in time", missing)
         self._producer.close(timeout=0.2)
         self._states.close(timeout_ms=300)
+        if self._features:
+            self._features.close()
         self._beat("stopping", "stopped")
 
     def _read_states_so_far(self, stop: threading.Event) -> None:
@@ -205,7 +248,10 @@ class _Process:
     def _beat(self, state: str, detail: str, counters: dict[str, float] | None = None) -> None:
         now_s = time.time()
         self._next_beat_s = now_s + BEAT_EVERY_S
-        counters = self._outbox.counters() if counters is None else counters
+        if counters is None:
+            counters = self._outbox.counters()
+            if self._features:
+                counters |= {name: float(count) for name, count in self._features.counters.items()}
         beat(
             self._settings.run_dir,
             Heartbeat(part=PART, pid=os.getpid(), at_s=now_s, state=state, detail=detail, counters=counters),

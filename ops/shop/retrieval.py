@@ -2,7 +2,7 @@
 
 A SQLite FTS5 index in memory. Words the catalogue does not know are replaced by the most similar ones it does
 (by letter trigrams), as search engines do, so that a slip of the finger still finds something. Answers are
-cached by query.
+cached by query: an item that changes is found by its new words where a query was not asked before.
 """
 
 from __future__ import annotations
@@ -36,14 +36,24 @@ class Retriever:
         self._database.execute(_CREATE)
         rows = [(item.item_id, item.title, item.brand, " ".join(item.category)) for item in items]
         self._database.executemany("INSERT INTO items VALUES (?, ?, ?, ?)", rows)
+        self._rowids = {row[0]: number for number, row in enumerate(rows, 1)}
         self._database.execute("INSERT INTO items(items) VALUES ('optimize')")
         self._frequencies = Counter(word for row in rows for word in set(words(" ".join(row[1:]))))
         self._words_with: dict[str, list[str]] = {}
         for word in sorted(self._frequencies):
-            for trigram in _trigrams(word):
-                self._words_with.setdefault(trigram, []).append(word)
+            self._learn(word)
         self._default = [row[0] for row in rows[:candidates]]
         self._cache: OrderedDict[str, list[str]] = OrderedDict()
+
+    def replace(self, item: Item) -> None:
+        """Index an item anew. Raises KeyError for one that was not there."""
+        self._database.execute(
+            "UPDATE items SET title = ?, brand = ?, category = ? WHERE rowid = ?",
+            (item.title, item.brand, " ".join(item.category), self._rowids[item.item_id]),
+        )
+        for word in sorted(set(words(f"{item.title} {item.brand}")) - self._frequencies.keys()):
+            self._frequencies[word] = 1
+            self._learn(word)
 
     def candidates(self, query: str) -> list[str]:
         """Return item ids, best first. Any text will do: nothing in it is read as search syntax."""
@@ -64,6 +74,10 @@ class Retriever:
             if nearest:
                 known[nearest] = None
         return list(known)
+
+    def _learn(self, word: str) -> None:
+        for trigram in _trigrams(word):
+            self._words_with.setdefault(trigram, []).append(word)
 
     def _nearest(self, word: str) -> str:
         trigrams = _trigrams(word)

@@ -34,12 +34,17 @@ class LexicalScorer:
 
     def __init__(self, items: Iterable[Item]) -> None:
         """Count in how many of the items' titles each word stands: idf = ln(1 + n / (1 + df))."""
-        self._title_words = {item.item_id: frozenset(words(item.title)) for item in items}
-        self._frequency = Counter(word for title in self._title_words.values() for word in title)
+        self._title_words: dict[str, frozenset[str]] = {}
+        self._frequency: Counter[str] = Counter()
+        self._items = 0
+        for item in items:
+            self._items += 1
+            of_title = self._title_words[item.title] = frozenset(words(item.title))
+            self._frequency.update(of_title)
 
     def idf(self, word: str) -> float:
         """Return a word's weight, > 0; one that no title has weighs most."""
-        return math.log(1 + len(self._title_words) / (1 + self._frequency[word]))
+        return math.log(1 + self._items / (1 + self._frequency[word]))
 
     def score(self, query: str, items: Sequence[Item]) -> list[float]:
         """Return the share for each item; 0 for a query without words."""
@@ -53,5 +58,5 @@ class LexicalScorer:
         ]
 
     def _words_of(self, item: Item) -> frozenset[str]:
-        known = self._title_words.get(item.item_id)
+        known = self._title_words.get(item.title)
         return frozenset(words(item.title)) if known is None else known

@@ -22,7 +22,7 @@ SESSION_MS = 30 * 60 * 1000
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A UBI record that is due on `topic` at `due_ms` (epoch). `kind` is `search` or the action's name."""
+    """A record that is due on `topic` at `due_ms` (epoch). `kind` is `search`, the action's name, or `item`."""
 
     due_ms: int
     topic: str

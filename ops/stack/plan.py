@@ -37,6 +37,9 @@ def parts(settings: Settings, *, shop: bool = True) -> list[Part]:
     for number in range(1, settings.stack.workers + 1):
         chosen.append(Part(f"streams-{number}", 1, "partitions assigned", 120, 4))
     chosen.append(Part("metrics", 2, "store and page open", 120, 4))
+    # The shop waits for neither: without features it serves pages all the same.
+    if settings.stack.features:
+        chosen.append(Part("features", 3, "definitions applied, first look at the topics", 120, 4))
     if shop:
         chosen.append(Part("shop", 3, "catalogue made, first searches sent", 180, 4))
     return chosen

@@ -104,7 +104,7 @@ def rows(waiting: dict[str, str], settings: Settings, store: Client) -> traffic.
     )
     for made in (history, rows, traffic.dead_letters(count=30, at_ms=end_ms)):
         traffic.insert(store, made)
-    for part in ("broker", "streams-1", "metrics"):
+    for part in ("broker", "streams-1", "features", "metrics"):
         heartbeat.beat(
             settings.run_dir,
             heartbeat.Heartbeat(

@@ -15,6 +15,7 @@ import pytest
 from ops import heartbeat, kafka
 from ops.settings import Settings, load
 from ops.shop import history
+from ops.shop.catalogue_feed import CatalogueMark, path_in
 from ops.shop.process import run
 from streams.records import ExperimentState
 from streams.topics import EXPERIMENT_STATES, TOPICS, UBI_EVENTS, UBI_QUERIES
@@ -147,7 +148,19 @@ def test_history_then_live_traffic_then_a_second_start(broker: str, tmp_path: Pa
     event_ids = [event["event_attributes"]["event_id"] for event in events]
     assert len(set(event_ids)) == len(event_ids)
     assert counted.counters["resent"] == counted.counters["fallback"] == 0
-    assert counted.counters["sent"] == sum(counted.counters[name] for name in ("searches", *KINDS.values()))
+    kinds_sent = ("searches", "items", *KINDS.values())
+    assert counted.counters["sent"] == sum(counted.counters[name] for name in kinds_sent)
+    # The catalogue went out beside the searches, once for the run directory.
+    feed = msgspec.json.decode(path_in(tmp_path).read_bytes(), type=CatalogueMark)
+    assert feed.complete
+    assert counted.counters["items"] >= 2000
+    # Nothing was applied here, so no features were to be had; the pages say so.
+    assert counted.counters["feature_reads"] == counted.counters["feature_reads_degraded"] == len(live)
+    for query in live:
+        reads = query["query_attributes"]["features"]
+        assert reads["item_ids"] == query["query_response_hit_ids"]
+        assert set(reads["read_us"]) | set(reads["clicks"]) == {None}
+    assert not any("features" in query["query_attributes"] for query in day_before)
 
     # A second start in the same run directory sends no history again, and no query twice.
     announce(settings, broker, "stopped")
@@ -158,6 +171,7 @@ def test_history_then_live_traffic_then_a_second_start(broker: str, tmp_path: Pa
         time.sleep(2.5)
     again = heartbeat.read(tmp_path, "shop")
     assert again is not None
+    assert again.counters["items"] < 100
     before = {query["query_id"] for query in everything[UBI_QUERIES]}
     later = read_topics(settings, broker)[UBI_QUERIES]
     fresh = [

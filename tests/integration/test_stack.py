@@ -31,7 +31,7 @@ ROOT = Path(__file__).resolve().parents[2]
 STARTS_WITHIN_S = 150.0
 RESTARTS_WITHIN_S = 60.0
 STOPS_WITHIN_S = 10.0
-PARTS = ("broker", "streams-1", "metrics", "shop")
+PARTS = ("broker", "streams-1", "metrics", "features", "shop")
 SMALL_SHOP = {
     "RELEVANCE_SHOP__ITEMS": "300",
     "RELEVANCE_SHOP__QUERIES": "100",

@@ -36,7 +36,7 @@ def store(*, events: float = 100, dead: float = 0, last_event_ms: int = NOW_MS) 
 def judge(**changes: Any) -> Health:
     known: dict[str, Any] = {
         "settings": Settings.model_validate({}),
-        "parts": [part("broker"), part("streams-1"), part("metrics"), part("shop")],
+        "parts": [part("broker"), part("streams-1"), part("metrics"), part("features"), part("shop")],
         "lag": [lag(3)],
         "store": store(),
         "report": Outcome(None, 0, ""),
@@ -54,7 +54,7 @@ def test_all_well() -> None:
     [
         ({"parts": [part("broker")]}, "critical", "streams-1 has not started"),
         (
-            {"parts": [part("broker"), part("streams-1", age_s=90)]},
+            {"parts": [part("broker"), part("streams-1", age_s=90), part("features")]},
             "critical",
             "streams-1 has given no sign of life",
         ),
@@ -77,8 +77,15 @@ def test_each_problem_is_named(changes: dict[str, Any], level: str, words: str) 
 
 
 def test_a_part_that_was_stopped_is_no_problem_unless_it_must_run() -> None:
-    parts = [part("broker"), part("streams-1"), part("shop", age_s=300, state="stopping")]
+    parts = [part("broker"), part("streams-1"), part("features")]
+    parts.append(part("shop", age_s=300, state="stopping"))
     assert judge(parts=parts).level == "ok"
+
+
+def test_a_stack_without_features_misses_none() -> None:
+    settings = Settings.model_validate({"stack": {"features": False}})
+    assert judge(settings=settings, parts=[part("broker"), part("streams-1")]).level == "ok"
+    assert judge(parts=[part("broker"), part("streams-1")]).problems[0].text == "features has not started."
 
 
 def test_with_a_broker_elsewhere_no_local_part_is_missed() -> None:

@@ -31,12 +31,14 @@ def test_a_taken_port_is_passed_over() -> None:
 def test_stages_start_broker_first_and_workers_together() -> None:
     stages = plan.stages(plan.parts(Settings(stack=Stack(workers=3))))
     names = [[part.name for part in stage] for stage in stages]
-    assert names == [["broker"], ["streams-1", "streams-2", "streams-3"], ["metrics"], ["shop"]]
+    assert names == [["broker"], ["streams-1", "streams-2", "streams-3"], ["metrics"], ["features", "shop"]]
 
 
 def test_no_broker_and_no_shop_where_they_are_elsewhere() -> None:
     names = [part.name for part in plan.parts(Settings(kafka="kafka-1:9092"), shop=False)]
-    assert names == ["streams-1", "metrics"]
+    assert names == ["streams-1", "metrics", "features"]
+    without = Settings(kafka="kafka-1:9092", stack=Stack(features=False))
+    assert [part.name for part in plan.parts(without, shop=False)] == ["streams-1", "metrics"]
 
 
 def test_stopping_leaves_the_broker_its_time_within_ten_seconds() -> None:

@@ -52,14 +52,16 @@ def test_parts_stop_in_reverse_order_the_broker_last(fast: None) -> None:
     parts = plan.parts(Settings(stack=Stack(workers=2)))
     pretender = Pretender(parts)
     assert stopped(parts, pretender, 5.0) == []
-    assert pretender.calls == [f"stop {n}" for n in ("shop", "metrics", "streams-1", "streams-2", "broker")]
+    names = ("features", "shop", "metrics", "streams-1", "streams-2", "broker")
+    assert pretender.calls == [f"stop {n}" for n in names]
 
 
 def test_a_part_that_lingers_is_killed_before_the_broker_is_asked(fast: None) -> None:
     parts = plan.parts(Settings())
     pretender = Pretender(parts, "metrics")
     assert stopped(parts, pretender, 0.8) == []
-    assert pretender.calls == ["stop shop", "stop metrics", "stop streams-1", "kill metrics", "stop broker"]
+    asked = ["stop features", "stop shop", "stop metrics", "stop streams-1"]
+    assert pretender.calls == [*asked, "kill metrics", "stop broker"]
 
 
 def test_a_broker_that_lingers_is_told(fast: None) -> None:
@@ -73,4 +75,4 @@ def test_nothing_is_asked_of_a_broker_elsewhere(fast: None) -> None:
     parts = plan.parts(Settings(kafka="kafka-1:9092"), shop=False)
     pretender = Pretender(parts)
     assert stopped(parts, pretender, 1.0) == []
-    assert pretender.calls == ["stop metrics", "stop streams-1"]
+    assert pretender.calls == ["stop features", "stop metrics", "stop streams-1"]

@@ -24,7 +24,9 @@ def test_every_part_is_a_program_in_the_order_of_starting(tmp_path: Path) -> Non
     parts = plan.parts(Settings(stack=Stack(workers=2)))
     parser = read(supervision.configuration(tmp_path, parts))
     programs = [name for name in parser.sections() if name.startswith("program:")]
-    assert programs == [f"program:{n}" for n in ("broker", "streams-1", "streams-2", "metrics", "shop")]
+    assert programs == [
+        f"program:{n}" for n in ("broker", "streams-1", "streams-2", "metrics", "features", "shop")
+    ]
     priorities = [parser.getint(name, "priority") for name in programs]
     assert priorities == sorted(priorities)
     assert all(parser.get(name, "autorestart") == "true" for name in programs)
