@@ -1,18 +1,12 @@
-"""How good a student is on pairs whose grade is known: overall, by class of traffic, and against another scorer.
-
-Metrics and intervals are those of `ops.evaluation`: bootstrap over queries, differences on the same resamples.
-"""
+"""A student's scores beside the grades that are known, and the metrics it is judged by (`ops.evaluation`)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
-import msgspec
 import numpy as np
 
-from ops.evaluation import bootstrap
-from ops.evaluation.bootstrap import Estimate
 from ops.evaluation.metrics import METRICS, Metric, UndefinedError, accuracy_of
 from ops.evaluation.pairs import ScoredPairs, scored_pairs
 from students.grades import GradeScale
@@ -42,14 +36,6 @@ class GradedPair(Protocol):
         """Return the query's class of traffic."""
 
 
-class Cut(msgspec.Struct, frozen=True, kw_only=True):
-    """A part of the pairs, its size, and the figures on it by metric."""
-
-    queries: int
-    pairs: int
-    figures: dict[str, Estimate]
-
-
 def metrics_of(scale: GradeScale) -> dict[str, Metric]:
     """Return the metrics of a student by name: `SHOWN`, and accuracy by grade."""
     return {name: METRICS[name] for name in SHOWN} | {
@@ -73,51 +59,6 @@ def scored_by(student: LoadedStudent, pairs: Sequence[GradedPair], *, bf16: bool
     """Return pairs with the student's scores of them."""
     found = score_pairs(student, [(pair.query, pair.item_text) for pair in pairs], bf16=bf16)
     return scored(pairs, found, student.description.scale)
-
-
-def figures(
-    pairs: ScoredPairs, *, scale: GradeScale, seed: int, resamples: int = bootstrap.RESAMPLES
-) -> dict[str, Cut]:
-    """Return every metric with its interval, overall (`all`) and by class of traffic."""
-    return {
-        name: Cut(
-            queries=kept.queries,
-            pairs=len(kept),
-            figures=bootstrap.estimates(
-                kept, np.random.default_rng(seed), metrics=metrics_of(scale), resamples=resamples
-            ),
-        )
-        for name, kept in pairs.cuts().items()
-    }
-
-
-def differences(
-    ours: ScoredPairs,
-    theirs: ScoredPairs,
-    *,
-    metrics: Mapping[str, Metric],
-    seed: int,
-    resamples: int = bootstrap.RESAMPLES,
-) -> dict[str, Cut]:
-    """Return how much greater each metric is under our scores, with paired intervals, overall and by class.
-
-    Raises ValueError if the two are not the same pairs in the same order.
-    """
-    others = theirs.cuts()
-    found = {}
-    for name, mine in ours.cuts().items():
-        weights = bootstrap.resampled_weights(
-            np.random.default_rng(seed), queries=mine.queries, resamples=resamples
-        )
-        found[name] = Cut(
-            queries=mine.queries,
-            pairs=len(mine),
-            figures={
-                metric: bootstrap.difference(function, mine, others[name], weights)
-                for metric, function in metrics.items()
-            },
-        )
-    return found
 
 
 def point_figures(pairs: ScoredPairs, names: Sequence[str] = ("auc", "ndcg_at_10")) -> dict[str, float]:

@@ -47,12 +47,14 @@ class TrainingExample(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LabelledPair(msgspec.Struct, frozen=True, kw_only=True):
-    """A pair that a person graded, as a JSON line; further fields are passed over."""
+    """A pair that a person graded, as a JSON line; further fields are passed over. `traffic_class` is head, torso
+    or tail, empty where there is no traffic."""
 
     query: str
     item_id: str
     item_text: str
     grade: str
+    traffic_class: str = ""
 
 
 def from_judgement(judgement: Judgement, scale: GradeScale) -> TrainingExample:
@@ -105,6 +107,20 @@ def read(path: Path, scale: GradeScale) -> Iterator[TrainingExample]:
                 yield _decoded(line, scale)
             except (ExampleError, msgspec.DecodeError, UnicodeDecodeError) as error:
                 raise ExampleError(f"{path}:{number}: {error}") from error
+
+
+def read_labelled(path: Path, scale: GradeScale) -> list[LabelledPair]:
+    """Read graded pairs from JSON lines and clean their queries. Raises ExampleError as `read` does; OSError."""
+    found = []
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                pair = msgspec.json.decode(line, type=LabelledPair)
+                query = from_label(pair, scale).query
+            except (ExampleError, msgspec.DecodeError, UnicodeDecodeError) as error:
+                raise ExampleError(f"{path}:{number}: {error}") from error
+            found.append(msgspec.structs.replace(pair, query=query))
+    return found
 
 
 def stripped(

@@ -13,7 +13,6 @@ import torch
 from ops.files import write_atomically
 from ops.settings import Students as Settings
 from students import curves, run_folder, saved
-from students.default_encoder import default_encoder
 from students.evaluation import GradedPair, point_figures, scored_by
 from students.examples import TrainingExample
 from students.grades import GradeScale
@@ -63,7 +62,7 @@ def run(
     TrainingError, CheckpointError, ValueError for a watched grade that is not on the scale.
     """
     record = run_folder.record(
-        start=start or settings.encoder or default_encoder(),
+        start=start or run_folder.start_of(settings),
         examples=examples,
         description=description,
         settings=settings,

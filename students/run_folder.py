@@ -18,7 +18,7 @@ import msgspec
 
 from ops.files import write_atomically
 from ops.settings import Students as Settings
-from students.default_encoder import FILES
+from students.default_encoder import FILES, default_encoder
 from students.examples import TrainingExample, fingerprint
 from students.saved import DESCRIPTION, WEIGHTS, Description
 
@@ -78,6 +78,11 @@ def record(
         description=description,
         settings=settings.model_dump(mode="json", exclude=set(INCIDENTAL)),
     )
+
+
+def start_of(settings: Settings) -> Path:
+    """Return the folder of the encoder that the settings ask for. Raises EncoderError."""
+    return settings.encoder or default_encoder()
 
 
 def begin(out: Path, wanted: RunRecord) -> None:

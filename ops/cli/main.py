@@ -19,6 +19,7 @@ from ops.cli import (
     replay,
     settings,
     status,
+    students,
     teacher,
     up,
 )
@@ -80,6 +81,7 @@ for command in (
     doctor.doctor,
     settings.settings,
     teacher.teacher,
+    students.students,
     features.features,
 ):
     cli.add_command(command)
