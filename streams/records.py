@@ -217,3 +217,31 @@ class Judgement(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     cached_tokens: int
     completion_tokens: int
     judged_ms: int
+
+
+class StudentStep(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """A step in the life of a student's version: a record of the compacted topic `relevance.students`, keyed by kind.
+
+    `kind` is interaction or representation, `version` its number (from 1, never used again), `parent` that of the
+    version it was trained from (0: none). `step` is published, refused, promoted, rolled_back, pinned, unpinned or
+    retired. `offsets` are the judgements that the version has seen (the next offset of each "topic/partition"),
+    `gate` the figures it was let through with, `decision` the reason in words.
+
+    What holds after the step stands in every record, so a kind's last one says which version scores which arm:
+    `champion` the control, `challenger` the treatment (0: none; then the champion does), `previous` the champion
+    before. A pinned champion stays until it is unpinned. `step_id` counts the repository's steps from 1.
+    """
+
+    step_id: int
+    step: str
+    kind: str
+    version: int
+    parent: int
+    offsets: dict[str, int]
+    gate: dict[str, float]
+    decision: str
+    champion: int
+    challenger: int
+    previous: int
+    pinned: bool
+    at_ms: int

@@ -16,6 +16,7 @@ ENGAGEMENT_WINDOWS = "engagement.windows"
 EXPERIMENT_STATES = "experiments.states"
 PAIRS = "relevance.pairs"
 JUDGEMENTS = "relevance.judgements"
+STUDENTS = "relevance.students"
 DEAD_LETTERS = "relevance.dead-letters"
 CATALOGUE_ITEMS = "catalogue.items"
 
@@ -62,5 +63,7 @@ TOPICS: tuple[TopicSpec, ...] = (
     TopicSpec(PAIRS, 0, 24 * HOUR_S, traffic=False),
     # The log that any student version can be rebuilt from.
     TopicSpec(JUDGEMENTS, 0, 30 * 24 * HOUR_S, traffic=False),
+    # Keyed by kind: the last step of each says which version scores which arm. All steps are in ClickHouse.
+    TopicSpec(STUDENTS, 1, 0, compacted=True),
     TopicSpec(DEAD_LETTERS, 1, 7 * 24 * HOUR_S, max_record_bytes=MAX_DEAD_LETTER_BYTES, traffic=False),
 )
