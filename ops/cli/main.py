@@ -17,6 +17,8 @@ from ops.cli import (
     experiment,
     features,
     replay,
+    score,
+    serve,
     settings,
     status,
     students,
@@ -81,6 +83,8 @@ for command in (
     doctor.doctor,
     settings.settings,
     teacher.teacher,
+    serve.serve,
+    score.score,
     students.students,
     features.features,
 ):

@@ -1,1 +1,1 @@
-"""The ad engine's side of serving: which version scores whom, one query's candidates scored in time, and the fallback."""
+"""The ad engine's side of serving: which version scores whom, scores in time, and the fallback."""

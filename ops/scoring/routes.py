@@ -18,6 +18,7 @@ from students.publishing.ledger import KINDS, Ledger, Route, route_of
 from students.publishing.repository import root_of
 
 READ_WITHIN_S = 10.0
+NO_ROUTE = Route()
 
 logger = logging.getLogger(__name__)
 
@@ -30,8 +31,8 @@ class RoutesUnreadableError(RuntimeError):
 class Routes:
     """What serves each arm, as of one moment. A query is scored under one of these from beginning to end."""
 
-    interaction: Route = Route()
-    representation: Route = Route()
+    interaction: Route = NO_ROUTE
+    representation: Route = NO_ROUTE
 
     def versions(self, *, treatment: bool) -> tuple[int, int]:
         """Return the interaction and the representation student's version of an arm, 0 for none.

@@ -6,7 +6,10 @@ import importlib
 
 import click
 
-COMMANDS = ("train", "evaluate", "ablate")
+#: Commands by name, and the module that holds each one under its own name.
+COMMANDS = {name: name for name in ("train", "evaluate", "ablate", "publish", "promote", "rollback")} | {
+    "list": "versions"
+}
 
 
 class Commands(click.Group):
@@ -20,7 +23,8 @@ class Commands(click.Group):
         """Return a command, None for an unknown name."""
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = getattr(importlib.import_module(f"{__name__}.{cmd_name}"), cmd_name)
+        module = COMMANDS[cmd_name]
+        command: click.Command = getattr(importlib.import_module(f"{__name__}.{module}"), module)
         return command
 
 
@@ -32,4 +36,8 @@ def students() -> None:
     relevance students train       train one on judgements, on people's grades, or both
     relevance students evaluate    measure one on graded pairs, against another or the teacher
     relevance students ablate      find what score distribution and chain of thought are worth
+    relevance students publish     serve one beside the others
+    relevance students promote     make a served one the champion
+    relevance students rollback    go back to the champion before
+    relevance students list        show all versions and who serves whom
     """

@@ -54,7 +54,7 @@ def test_every_command_has_a_help_text(path: tuple[str, ...]) -> None:
     answer = CliRunner().invoke(cli, [*path, "--help"])
     assert answer.exit_code == 0
     assert "Usage:" in answer.output
-    groups = {(), ("dead-letters",), ("experiment",), ("teacher",), ("features",)}
+    groups = {(), ("dead-letters",), ("experiment",), ("teacher",), ("features",), ("students",)}
     assert ("Examples:" in answer.output) == (path not in groups)
 
 
