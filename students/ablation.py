@@ -47,15 +47,15 @@ def ablate(
 ) -> dict[str, list[Cell]]:
     """Return the cells of each row, named `paradigm arm`, seeds in order; those that `folder` holds are not made.
 
-    Raises AblationError if a query is both learned from and evaluated on, or an example lacks a stream;
+    Raises AblationError if a query is both learned from and evaluated on, or no example has a stream;
     and what `students.cells.cell` raises.
     """
     refuse_overlap(examples, pairs)
-    if lacking := sum(each.distribution is None or each.evidence is None for each in examples):
-        raise AblationError(
-            "expected judgements with distribution and chain of thought, "
-            f"{lacking} of {len(examples)} examples lack one"
-        )
+    for stream in ("distribution", "evidence"):
+        if all(getattr(each, stream) is None for each in examples):
+            raise AblationError(
+                f"expected judgements with {stream}, none of {len(examples)} examples has any"
+            )
     found: dict[str, list[Cell]] = {}
     for seed in seeds:
         for paradigm in paradigms:

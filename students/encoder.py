@@ -13,6 +13,7 @@ import torch
 from tokenizers import Tokenizer as FastTokenizer
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel
+from transformers.utils import logging as transformers_logging
 
 from students.default_encoder import EncoderError, default_encoder
 
@@ -101,6 +102,8 @@ def load_encoder(
     folder = folder or default_encoder()
     if not (folder / "config.json").exists():
         raise EncoderError(f"{folder}: expected a Hugging Face encoder's folder with config.json, found none")
+    # Its bar would mingle with a command's lines.
+    transformers_logging.disable_progress_bar()
     body: Any = AutoModel.from_pretrained(
         folder, dtype=torch.float32, attn_implementation=attention, local_files_only=True
     )

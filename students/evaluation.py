@@ -9,6 +9,7 @@ import numpy as np
 
 from ops.evaluation.metrics import METRICS, Metric, UndefinedError, accuracy_of
 from ops.evaluation.pairs import ScoredPairs, scored_pairs
+from students.examples import TrainingExample
 from students.grades import GradeScale
 from students.saved import LoadedStudent
 from students.scoring import Scores, score_pairs
@@ -59,6 +60,22 @@ def scored_by(student: LoadedStudent, pairs: Sequence[GradedPair], *, bf16: bool
     """Return pairs with the student's scores of them."""
     found = score_pairs(student, [(pair.query, pair.item_text) for pair in pairs], bf16=bf16)
     return scored(pairs, found, student.description.scale)
+
+
+def judged_pairs(
+    pairs: Sequence[GradedPair], judgements: Sequence[TrainingExample], scale: GradeScale
+) -> tuple[list[GradedPair], ScoredPairs]:
+    """Return the pairs that the teacher's judgements cover, with its scores of them: its own row."""
+    found = {
+        (each.query, each.item_text): each.distribution
+        for each in judgements
+        if each.distribution is not None
+    }
+    covered = [pair for pair in pairs if (pair.query, pair.item_text) in found]
+    distributions = np.array([found[pair.query, pair.item_text] for pair in covered], dtype=np.float32)
+    distributions = distributions.reshape(len(covered), len(scale.labels))
+    scores = np.clip(distributions @ np.array(scale.gains, dtype=np.float32), 0, 1)
+    return covered, scored(covered, Scores(scores=scores, distributions=distributions), scale)
 
 
 def point_figures(pairs: ScoredPairs, names: Sequence[str] = ("auc", "ndcg_at_10")) -> dict[str, float]:

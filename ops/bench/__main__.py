@@ -13,6 +13,7 @@ MODULES = (
     "ops.bench.aa_tests",
     "ops.bench.teacher_throughput",
     "ops.bench.feature_store",
+    "ops.bench.student_speed",
 )
 
 

@@ -8,14 +8,14 @@ import click
 import msgspec
 
 from ops.cli.context import CommandError, Context, pass_context
-from ops.cli.students.evaluate import TEACHER, Report, judged_pairs
 from ops.cli.students.inputs import EXPECTED, FILE, FOLDER, SETS, graded_pairs, read_examples, scale_of
-from ops.cli.students.tables import show
+from ops.cli.students.tables import render, report
 from ops.evaluation.pairs import ScoredPairs
 from ops.files import write_atomically
 from students import ablation
-from students.comparison import differences, rows
-from students.evaluation import SHOWN, metrics_of
+from students.ablation import TEACHER
+from students.evaluation import judged_pairs
+from students.examples import read
 from students.saved import Paradigm
 
 REPORT = "ablation.json"
@@ -70,7 +70,7 @@ def ablate(
         graded = graded_pairs(settings, scale, file=pairs, of_set=of_set)
         scorers: dict[str, list[ScoredPairs]] = {}
         if judged is not None:
-            graded, teacher = judged_pairs(graded, judged, scale)
+            graded, teacher = judged_pairs(graded, list(read(judged, scale)), scale)
             scorers[TEACHER] = [teacher]
         cells = ablation.ablate(
             out,
@@ -83,14 +83,8 @@ def ablate(
             say=click.echo,
         )
         scorers |= {name: [each.scored(graded, scale) for each in found] for name, found in cells.items()}
-        metrics = metrics_of(scale)
-        made = Report(
-            figures=rows(scorers, metrics),
-            differences=differences(scorers, ablation.comparisons(scorers), metrics),
-        )
+        made = report(scorers, ablation.comparisons(scorers), scale)
     except EXPECTED as error:
         raise CommandError(str(error)) from error
     write_atomically(out / REPORT, msgspec.json.format(msgspec.json.encode(made)) + b"\n")
-    show(context, made.figures, metrics=SHOWN)
-    context.console.print()
-    show(context, made.differences, metrics=SHOWN)
+    render(context, made)

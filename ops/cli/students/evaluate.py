@@ -2,32 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import click
 import msgspec
-import numpy as np
 
 from ops.cli.context import CommandError, Context, pass_context
 from ops.cli.students.inputs import EXPECTED, FILE, FOLDER, SETS, graded_pairs, scale_of
-from ops.cli.students.tables import show
+from ops.cli.students.tables import render, report
 from ops.evaluation.pairs import ScoredPairs
 from students import saved
-from students.comparison import Row, differences, rows
-from students.evaluation import SHOWN, GradedPair, metrics_of, scored, scored_by
+from students.evaluation import judged_pairs, scored_by
 from students.examples import ExampleError, read
-from students.grades import GradeScale
-from students.scoring import Scores
 
 STUDENT, AGAINST, TEACHER = "student", "other student", "teacher"
-
-
-class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """Figures of every scorer over the same pairs, and the student's differences from the others."""
-
-    figures: list[Row]
-    differences: list[Row]
 
 
 @click.command(
@@ -63,7 +51,7 @@ def evaluate(
         graded = graded_pairs(settings, scale, file=pairs, of_set=of_set)
         scorers: dict[str, list[ScoredPairs]] = {}
         if judged is not None:
-            graded, teacher = judged_pairs(graded, judged, scale)
+            graded, teacher = judged_pairs(graded, list(read(judged, scale)), scale)
             scorers[TEACHER] = [teacher]
         if not graded:
             raise ExampleError("expected pairs to evaluate on, got none")
@@ -75,37 +63,10 @@ def evaluate(
                         f"{folder} grades by {loaded.description.scale.by_label}, the settings by {scale.by_label}"
                     )
                 scorers[name] = [scored_by(loaded, graded)]
-        metrics = metrics_of(scale)
-        made = Report(
-            figures=rows(scorers, metrics),
-            differences=differences(
-                scorers, [(STUDENT, other) for other in scorers if other != STUDENT], metrics
-            ),
-        )
+        made = report(scorers, [(STUDENT, other) for other in scorers if other != STUDENT], scale)
     except EXPECTED as error:
         raise CommandError(str(error)) from error
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(made)))
         return
-    show(context, made.figures, metrics=SHOWN)
-    context.console.print()
-    show(context, made.figures, metrics=[name for name in metrics if name not in SHOWN])
-    if made.differences:
-        context.console.print()
-        show(context, made.differences, metrics=SHOWN)
-
-
-def judged_pairs(
-    pairs: Sequence[GradedPair], judged: Path, scale: GradeScale
-) -> tuple[list[GradedPair], ScoredPairs]:
-    """Return the pairs that a file of judgements covers, with the teacher's scores of them. Raises ExampleError."""
-    found = {
-        (each.query, each.item_text): each.distribution
-        for each in read(judged, scale)
-        if each.distribution is not None
-    }
-    covered = [pair for pair in pairs if (pair.query, pair.item_text) in found]
-    distributions = np.array([found[pair.query, pair.item_text] for pair in covered], dtype=np.float32)
-    distributions = distributions.reshape(len(covered), len(scale.labels))
-    scores = np.clip(distributions @ np.array(scale.gains, dtype=np.float32), 0, 1)
-    return covered, scored(covered, Scores(scores=scores, distributions=distributions), scale)
+    render(context, made, by_grade=True)

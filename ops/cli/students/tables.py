@@ -1,12 +1,17 @@
-"""Rows of figures as the terminal shows them."""
+"""Scorers over the same pairs as a report, and the report as the terminal shows it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+
+import msgspec
 
 from ops.cli.context import Context
 from ops.evaluation.bootstrap import Estimate
-from students.comparison import Row
+from ops.evaluation.pairs import ScoredPairs
+from students.comparison import Row, differences, rows
+from students.evaluation import SHOWN, metrics_of
+from students.grades import GradeScale
 
 HEADINGS = {
     "auc": "AUC",
@@ -16,6 +21,33 @@ HEADINGS = {
     "ece": "ECE",
     "accuracy": "accuracy",
 }
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """Figures of every scorer over the same pairs, and the differences that were asked for."""
+
+    figures: list[Row]
+    differences: list[Row]
+
+
+def report(
+    scorers: Mapping[str, Sequence[ScoredPairs]], compared: Sequence[tuple[str, str]], scale: GradeScale
+) -> Report:
+    """Return the report of scorers, each by its runs; `compared` names ours and theirs."""
+    metrics = metrics_of(scale)
+    return Report(figures=rows(scorers, metrics), differences=differences(scorers, compared, metrics))
+
+
+def render(context: Context, made: Report, *, by_grade: bool = False) -> None:
+    """Print a report; `by_grade` adds the accuracy of each grade."""
+    show(context, made.figures, metrics=SHOWN)
+    if by_grade:
+        context.console.print()
+        grades = [name for name in made.figures[0].cuts["all"].figures if name not in SHOWN]
+        show(context, made.figures, metrics=grades)
+    if made.differences:
+        context.console.print()
+        show(context, made.differences, metrics=SHOWN)
 
 
 def show(context: Context, rows: Sequence[Row], *, metrics: Sequence[str]) -> None:

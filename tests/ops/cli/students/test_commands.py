@@ -12,7 +12,8 @@ from click.testing import CliRunner, Result
 
 from ops.cli.context import CommandError, Context
 from ops.cli.students.ablate import REPORT, ablate
-from ops.cli.students.evaluate import Report, evaluate
+from ops.cli.students.evaluate import evaluate
+from ops.cli.students.tables import Report
 from ops.cli.students.train import train
 from streams.records import Judgement
 from students import run_folder
@@ -189,7 +190,7 @@ def test_streams_are_learned_apart(context: Context, tmp_path: Path) -> None:
     ("spoil", "told"),
     [
         ("overlap", "both learned from and evaluated on"),
-        ("no chain", "expected judgements with distribution and chain"),
+        ("no chain", "expected judgements with evidence, none of 12 examples has any"),
         ("unknown grade", "graded.jsonl:121: expected a grade among E, S, C, I, got 'Z'"),
     ],
 )
