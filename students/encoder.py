@@ -103,7 +103,7 @@ def load_encoder(
     if not (folder / "config.json").exists():
         raise EncoderError(f"{folder}: expected a Hugging Face encoder's folder with config.json, found none")
     # Its bar would mingle with a command's lines.
-    transformers_logging.disable_progress_bar()
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     body: Any = AutoModel.from_pretrained(
         folder, dtype=torch.float32, attn_implementation=attention, local_files_only=True
     )

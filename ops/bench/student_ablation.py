@@ -23,9 +23,9 @@ from ops.cli.students.tables import Report, render, report
 from ops.evaluation.pairs import ScoredPairs
 from ops.files import write_atomically
 from ops.settings import load
-from students import ablation
-from students.ablation import TEACHER
-from students.evaluation import judged_pairs
+from students.evaluation import ablation
+from students.evaluation.ablation import TEACHER
+from students.evaluation.graded import judged_pairs
 from students.saved import Paradigm
 
 

@@ -27,9 +27,9 @@ from ops.evaluation.pairs import ScoredPairs
 from ops.files import write_atomically
 from ops.settings import Students as Settings
 from ops.settings import load
-from students.ablation import PARADIGMS, TEACHER, refuse_overlap
-from students.cells import cell
-from students.evaluation import judged_pairs
+from students.evaluation.ablation import PARADIGMS, TEACHER, refuse_overlap
+from students.evaluation.cells import cell
+from students.evaluation.graded import judged_pairs
 from students.examples import TrainingExample
 from students.saved import Paradigm
 

@@ -32,15 +32,15 @@ from ops.cli.context import Context
 from ops.settings import Students as Settings
 from ops.settings import load
 from students import saved
-from students.ablation import PARADIGMS
-from students.batches import epoch_batches
 from students.encoder import keep_layers, load_tokenizer
+from students.evaluation.ablation import PARADIGMS
 from students.examples import TrainingExample
-from students.run import described, untrained
-from students.run_folder import start_of
 from students.saved import Paradigm
 from students.tokenisation import Limits, StudentTokeniser
-from students.training import train
+from students.training.batches import epoch_batches
+from students.training.loop import train
+from students.training.run import described, untrained
+from students.training.run_folder import start_of
 
 PLAIN = "plain transformers"
 #: Each adds to the one before.

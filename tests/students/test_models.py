@@ -19,6 +19,7 @@ from transformers import (
 
 from students.default_encoder import EncoderError, default_encoder
 from students.encoder import load_encoder, load_tokenizer
+from students.evaluation.scoring import score_pairs
 from students.grades import ESCI, relevance_score
 from students.interaction import InteractionStudent
 from students.representation import RepresentationStudent
@@ -33,7 +34,6 @@ from students.saved import (
     new_student,
     save,
 )
-from students.scoring import score_pairs
 from students.tags import TAGS
 from students.tokenisation import Limits, TextError
 from tests.students.samples import VOCABULARY, small_tokenizer

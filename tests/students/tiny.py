@@ -8,8 +8,8 @@ from pathlib import Path
 from ops.settings import StudentLosses
 from ops.settings import Students as Settings
 from students.grades import ESCI
-from students.parallel import joined
-from students.run import described, run
+from students.training.parallel import joined
+from students.training.run import described, run
 from tests.students.samples import examples
 
 

@@ -12,9 +12,9 @@ from ops.cli.students.inputs import EXPECTED, FILE, FOLDER, SETS, graded_pairs, 
 from ops.cli.students.tables import render, report
 from ops.evaluation.pairs import ScoredPairs
 from ops.files import write_atomically
-from students import ablation
-from students.ablation import TEACHER
-from students.evaluation import judged_pairs
+from students.evaluation import ablation
+from students.evaluation.ablation import TEACHER
+from students.evaluation.graded import judged_pairs
 from students.examples import read
 from students.saved import Paradigm
 

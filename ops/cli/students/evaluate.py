@@ -12,7 +12,7 @@ from ops.cli.students.inputs import EXPECTED, FILE, FOLDER, SETS, graded_pairs, 
 from ops.cli.students.tables import render, report
 from ops.evaluation.pairs import ScoredPairs
 from students import saved
-from students.evaluation import judged_pairs, scored_by
+from students.evaluation.graded import judged_pairs, scored_by
 from students.examples import ExampleError, read
 
 STUDENT, AGAINST, TEACHER = "student", "other student", "teacher"

@@ -9,15 +9,15 @@ import click
 
 from ops.settings import Settings
 from ops.shop.judged_pairs import evaluation_set
-from students.ablation import AblationError
-from students.checkpoint import CheckpointError
 from students.default_encoder import EncoderError
-from students.evaluation import GradedPair
+from students.evaluation.ablation import AblationError
+from students.evaluation.graded import GradedPair
 from students.examples import ExampleError, TrainingExample, read, read_labelled
 from students.grades import GradeScale
-from students.run_folder import RunFolderError
 from students.saved import StudentFolderError
-from students.training import TrainingError
+from students.training.checkpoint import CheckpointError
+from students.training.loop import TrainingError
+from students.training.run_folder import RunFolderError
 from teacher import policy as policies
 from teacher.policy import PolicyError
 

@@ -9,8 +9,8 @@ import msgspec
 from ops.cli.context import Context
 from ops.evaluation.bootstrap import Estimate
 from ops.evaluation.pairs import ScoredPairs
-from students.comparison import Row, differences, rows
-from students.evaluation import SHOWN, metrics_of
+from students.evaluation.comparison import Row, differences, rows
+from students.evaluation.graded import SHOWN, metrics_of
 from students.grades import GradeScale
 
 HEADINGS = {

@@ -9,11 +9,12 @@ import click
 
 from ops.cli.context import CommandError, Context, pass_context
 from ops.cli.students.inputs import EXPECTED, FILE, FOLDER, read_examples, scale_of
-from students import run_folder, saved
+from students import saved
 from students.examples import read_labelled
-from students.parallel import joined
-from students.run import described, run
 from students.saved import Paradigm
+from students.training import run_folder
+from students.training.parallel import joined
+from students.training.run import described, run
 
 
 @click.command(

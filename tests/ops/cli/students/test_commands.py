@@ -16,10 +16,10 @@ from ops.cli.students.evaluate import evaluate
 from ops.cli.students.tables import Report
 from ops.cli.students.train import train
 from streams.records import Judgement
-from students import run_folder
-from students.ablation import ARMS
+from students.evaluation.ablation import ARMS
 from students.examples import LabelledPair
-from students.run_folder import Finished
+from students.training import run_folder
+from students.training.run_folder import Finished
 from tests.students.samples import examples, judgement, verdict, write_small_encoder
 
 

@@ -13,20 +13,20 @@ import msgspec
 import pytest
 import torch
 
-from students import run_folder
-from students.checkpoint import CheckpointError
-from students.curves import decode
-from students.evaluation import point_figures, scored_by
+from students.evaluation.graded import point_figures, scored_by
 from students.examples import stripped
 from students.grades import ESCI
-from students.run import described, run, untrained
-from students.run_folder import RunFolderError
 from students.saved import Paradigm, load
-from students.training import TrainingError, train
+from students.training import run_folder
+from students.training.checkpoint import CheckpointError
+from students.training.curves import decode
+from students.training.loop import TrainingError, train
+from students.training.run import described, run, untrained
+from students.training.run_folder import RunFolderError
 from tests.students.samples import Graded, examples
 from tests.students.tiny import all_losses, tiny_settings
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 PARADIGMS: list[Paradigm] = ["interaction", "representation"]
 
 

@@ -16,14 +16,15 @@ import numpy as np
 from ops.evaluation.pairs import ScoredPairs
 from ops.files import write_atomically
 from ops.settings import Students as Settings
-from students import run_folder, saved
-from students.evaluation import GradedPair, scored
+from students import saved
+from students.evaluation.graded import GradedPair, scored
+from students.evaluation.scoring import Scores, score_pairs
 from students.examples import TrainingExample
 from students.grades import GradeScale
-from students.run import described, run
-from students.run_folder import RunFolderError, RunRecord
 from students.saved import Paradigm
-from students.scoring import Scores, score_pairs
+from students.training import run_folder
+from students.training.run import described, run
+from students.training.run_folder import RunFolderError, RunRecord
 
 
 class Cell(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,7 +72,7 @@ def cell(
     """Return a cell of the settings' seed, trained if `folder` does not hold it; a stopped training goes on.
 
     The student itself is not kept. Raises RunFolderError if the folder's cell of this name was made otherwise, and
-    what `students.run.run` raises.
+    what `students.training.run.run` raises.
     """
     title = f"{paradigm}-{name}-{settings.seed}"
     file, out = folder / f"{title}.json", folder / title

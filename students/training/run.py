@@ -12,15 +12,16 @@ import torch
 
 from ops.files import write_atomically
 from ops.settings import Students as Settings
-from students import curves, run_folder, saved
-from students.evaluation import GradedPair, point_figures, scored_by
+from students import saved
+from students.evaluation.graded import GradedPair, point_figures, scored_by
 from students.examples import TrainingExample
 from students.grades import GradeScale
-from students.parallel import Processes
-from students.run_folder import Finished
 from students.saved import Description, LoadedStudent, Paradigm
 from students.tokenisation import Limits
-from students.training import ALONE, train
+from students.training import curves, run_folder
+from students.training.loop import ALONE, train
+from students.training.parallel import Processes
+from students.training.run_folder import Finished
 
 
 def described(paradigm: Paradigm, scale: GradeScale, settings: Settings) -> Description:

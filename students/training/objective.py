@@ -6,7 +6,6 @@ import torch
 from torch import Tensor, nn
 
 from ops.settings import StudentLosses
-from students.features import Batch
 from students.interaction import InteractionStudent
 from students.losses.attention_adjustment import attention_adjustment_loss
 from students.losses.bio_tags import bio_tags_loss
@@ -14,6 +13,7 @@ from students.losses.hard_grade import hard_grade_loss
 from students.losses.margin_mse import margin_mse_loss
 from students.losses.score_distribution import score_distribution_loss
 from students.saved import Student
+from students.training.features import Batch
 
 
 class Objective(nn.Module):

@@ -13,8 +13,8 @@ from typing import Final
 
 from ops.evaluation.pairs import ScoredPairs
 from ops.settings import Students as Settings
-from students.cells import Cell, cell
-from students.evaluation import GradedPair
+from students.evaluation.cells import Cell, cell
+from students.evaluation.graded import GradedPair
 from students.examples import TrainingExample, stripped
 from students.grades import GradeScale
 from students.saved import Paradigm
@@ -48,7 +48,7 @@ def ablate(
     """Return the cells of each row, named `paradigm arm`, seeds in order; those that `folder` holds are not made.
 
     Raises AblationError if a query is both learned from and evaluated on, or no example has a stream;
-    and what `students.cells.cell` raises.
+    and what `students.evaluation.cells.cell` raises.
     """
     refuse_overlap(examples, pairs)
     for stream in ("distribution", "evidence"):

@@ -9,10 +9,10 @@ import numpy as np
 
 from ops.evaluation.metrics import METRICS, Metric, UndefinedError, accuracy_of
 from ops.evaluation.pairs import ScoredPairs, scored_pairs
+from students.evaluation.scoring import Scores, score_pairs
 from students.examples import TrainingExample
 from students.grades import GradeScale
 from students.saved import LoadedStudent
-from students.scoring import Scores, score_pairs
 
 SHOWN = ("auc", "pr_auc", "ndcg_at_10", "spearman", "ece", "accuracy")
 

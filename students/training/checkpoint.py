@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from ops.files import write_atomically
-from students.curves import Curve, decode, encode
+from students.training.curves import Curve, decode, encode
 
 #: What reading a damaged or foreign file raises.
 DAMAGED = (

@@ -8,13 +8,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from students.batches import epoch_batches, share_of
 from students.encoder import load_tokenizer
 from students.examples import stripped
-from students.features import collate, featurise, tag_counts
 from students.grades import ESCI
 from students.tags import IGNORED
 from students.tokenisation import Limits, StudentTokeniser
+from students.training.batches import epoch_batches, share_of
+from students.training.features import collate, featurise, tag_counts
 from tests.students.samples import examples
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from students.curves import Check, Curve, Point
+from students.training.curves import Check, Curve, Point
 
 
 class Progress:

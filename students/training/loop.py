@@ -19,17 +19,17 @@ from torch.nn.parallel import DistributedDataParallel
 from transformers import get_cosine_schedule_with_warmup
 
 from ops.settings import Students as Settings
-from students import checkpoint
 from students.alignment import Lost
-from students.batches import epoch_batches, share_of
-from students.curves import Curve
 from students.examples import TrainingExample
-from students.features import Features, collate, featurise, tag_counts, to_device
 from students.losses.bio_tags import tag_weights
-from students.objective import Objective
-from students.parallel import Processes
-from students.progress import Progress
 from students.saved import LoadedStudent, Student, encoders_of
+from students.training import checkpoint
+from students.training.batches import epoch_batches, share_of
+from students.training.curves import Curve
+from students.training.features import Features, collate, featurise, tag_counts, to_device
+from students.training.objective import Objective
+from students.training.parallel import Processes
+from students.training.progress import Progress
 
 ALONE = Processes(0, 1, torch.device("cpu"))
 _LARGE_PRIME = 1_000_003

@@ -1,0 +1,1 @@
+"""Evaluation: scores of many pairs, comparisons over seeds, and the tables made of them."""

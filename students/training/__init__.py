@@ -1,0 +1,1 @@
+"""Training: examples to batches, the loop, its state, its folder."""
