@@ -18,6 +18,8 @@ from students.grades import GradeScale, relevance_score
 #: Where the similarity head starts: steepness, and the cosine at which all grades are alike.
 STEEPNESS = 8.0
 MIDDLE = 0.5
+#: Adam moves every weight by about the learning rate a step; these must come further than others.
+REACH = 10.0
 
 
 class Tower(nn.Module):
@@ -54,8 +56,18 @@ class SimilarityHead(nn.Module):
         """Start with the best grade likelier the more alike the two are."""
         super().__init__()
         slopes = torch.linspace(STEEPNESS, -STEEPNESS, grades)
-        self.slope = nn.Parameter(slopes.clone())
-        self.offset = nn.Parameter(-slopes * MIDDLE)
+        self.slope_weight = nn.Parameter(slopes / REACH)
+        self.offset_weight = nn.Parameter(-slopes * MIDDLE / REACH)
+
+    @property
+    def slope(self) -> Tensor:
+        """Return the slopes [G]."""
+        return REACH * self.slope_weight
+
+    @property
+    def offset(self) -> Tensor:
+        """Return the offsets [G]."""
+        return REACH * self.offset_weight
 
     def forward(self, cosine: Tensor) -> Tensor:
         """Return the logits."""
