@@ -243,6 +243,12 @@ class Students(Section):
     log_every_s: float = Field(10, ge=0, description="between lines of progress")
     losses: StudentLosses = StudentLosses()
 
+    @model_validator(mode="after")
+    def _room(self) -> Students:
+        if self.max_tokens < self.max_query_tokens + 8:
+            raise ValueError("max_tokens must leave an item at least 8 tokens beside max_query_tokens")
+        return self
+
 
 class TritonServer(Section):
     """The Triton server that `relevance serve` starts."""

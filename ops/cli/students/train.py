@@ -10,6 +10,7 @@ import click
 from ops.cli.context import CommandError, Context, pass_context
 from ops.cli.students.inputs import EXPECTED, FILE, FOLDER, read_examples, scale_of
 from students import saved
+from students.evaluation.ablation import refuse_overlap
 from students.examples import read_labelled
 from students.saved import Paradigm
 from students.training import run_folder
@@ -63,6 +64,7 @@ def train(
         scale = scale_of(context.settings())
         learned = read_examples(examples, scale)
         watched = [] if watch is None else read_labelled(watch, scale)
+        refuse_overlap(learned, watched)
         description = described(paradigm, scale, settings) if start is None else saved.load(start).description
         with joined(settings.device) as processes:
             say: Callable[[str], None] = click.echo if processes.first else lambda _: None

@@ -15,6 +15,7 @@ from ops.cli.students.ablate import REPORT, ablate
 from ops.cli.students.evaluate import evaluate
 from ops.cli.students.tables import Report
 from ops.cli.students.train import train
+from ops.settings import SettingsError
 from streams.records import Judgement
 from students.evaluation.ablation import ARMS
 from students.examples import LabelledPair
@@ -222,3 +223,15 @@ def test_train_and_evaluate_say_what_is_wrong(context: Context, tmp_path: Path) 
     assert "--pairs or --set" in result.output
     result = run(train, context, "--examples", learned, "--out", tmp_path / "more", "--start", tmp_path)
     assert isinstance(result.exception, CommandError)
+    seen = write(tmp_path / "seen.jsonl", [msgspec.structs.replace(graded(1)[0], query="red kettle")])
+    result = run(train, context, "--examples", learned, "--watch", seen, "--out", tmp_path / "watched")
+    assert isinstance(result.exception, CommandError)
+    assert "both learned from and evaluated on" in str(result.exception)
+
+
+def test_settings_that_leave_an_item_no_room_are_refused(
+    context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RELEVANCE_STUDENTS__MAX_TOKENS", "30")
+    with pytest.raises(SettingsError, match="at least 8 tokens"):
+        context.settings()
