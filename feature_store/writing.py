@@ -38,6 +38,8 @@ from ops.settings import Settings
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 SQLITE_WAIT_S = 5.0
+#: While rows are written a read may see them or not, so few are written at a time.
+ROWS_AT_ONCE = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,19 +90,21 @@ class FeatureWriter:
         ordered = in_order(rows)
         known_us = self._known_us(of, list({row.key: None for row in ordered}))
         fresh = [row for row in ordered if row.event_us != known_us.get(row.key)]
-        if not fresh:
-            return Written(0, 0, 0)
-        begun_us = self._clock_us()
-        self._log.begin(view, begun_us)
-        offline.append(of, fresh, created_us=begun_us)
-        newer = [row for key, row in newest(fresh).items() if row.event_us > known_us.get(key, 0)]
-        if newer:
-            if before_online is not None:
-                before_online(newer)
-            self._write_online(of, newer)
-        self._log.end(view, begun_us, self._clock_us())
+        online = 0
+        for start in range(0, len(fresh), ROWS_AT_ONCE):
+            some = fresh[start : start + ROWS_AT_ONCE]
+            begun_us = self._clock_us()
+            self._log.begin(view, begun_us)
+            offline.append(of, some, created_us=begun_us)
+            newer = [row for key, row in newest(some).items() if row.event_us > known_us.get(key, 0)]
+            if newer:
+                if before_online is not None:
+                    before_online(newer)
+                self._write_online(of, newer)
+            self._log.end(view, begun_us, self._clock_us())
+            online += len(newer)
         late = sum(row.event_us < known_us.get(row.key, 0) for row in fresh)
-        return Written(len(fresh), len(newer), late)
+        return Written(len(fresh), online, late)
 
     def restore(self, view: str, rows: Sequence[FeatureRow]) -> int:
         """Put rows of the offline store online, one row a key, where they are newer than what is there, and return

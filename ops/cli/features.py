@@ -1,21 +1,34 @@
-"""`relevance features`: the feature store's upkeep, and Feast's own command on the store of the settings."""
+"""`relevance features`: how the feature store is doing, what it holds, its audit, its upkeep, and Feast's own command
+on the store of the settings."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
+import msgspec
 
 import feature_store
-from ops.cli.context import CommandError, Context, pass_context
-from ops.settings import load
+from ops.cli import dashboard_client
+from ops.cli.context import CommandError, Context, pass_context, printable
+from ops.settings import Settings, load
+from ops.stack import run_lock
+
+if TYPE_CHECKING:
+    from ops.features_audit import AuditedReads
 
 REPOSITORY = Path(feature_store.__file__).parent / "feature_repo"
 #: `python -m feast` does not exist; this is what its console script runs.
 FEAST = "from feast.cli.cli import cli; cli()"
+HOUR_MS = 3_600_000
+DEFAULT_SEARCHES = 20_000
+SHOWN_EXAMPLES = 5
 
 
 @click.group()
@@ -23,9 +36,225 @@ def features() -> None:
     """The feature store: definitions, pushes and reads lie in feature_store/.
 
     \b
+    relevance features status          what it holds, how far pushes are behind, the last audit
+    relevance features read mug sku-1  a pair's engagement and an item's content, as serving reads them now
+    relevance features audit           does training read what serving read? exit code 1 if not
+    relevance features push            query statistics and shoppers' history from ClickHouse into the store
     relevance features rebuild         make the online store anew from the offline store
     relevance features feast apply     Feast's own commands, on the store of the settings
     """
+
+
+@features.command(
+    epilog="\b\nExamples:\n  relevance features status\n  relevance features status --json | jq .lag"
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@pass_context
+def status(context: Context, as_json: bool) -> None:
+    """Show what the running stack's feature store holds, its lag, the last hour's reads and the last audit."""
+    found = dashboard_client.get(context.settings(), "/api/features")["value"]
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(found), indent=2))
+        return
+    for line in status_lines(found, now_ms=time.time() * 1000):
+        context.console.print(printable(line))
+
+
+def status_lines(found: dict[str, Any], *, now_ms: float) -> list[str]:
+    """Return the overview of the API in lines for people."""
+    lines = []
+    part, lag, reads = found["part"], found["lag"], found["reads"]
+    if part is None:
+        lines.append("the part features has never given a sign of life")
+    else:
+        counters = part["counters"]
+        lines.append(f"features {part['state']}: {part['detail']}")
+        for name in sorted(counters):
+            if name.startswith("history_"):
+                view = name.removeprefix("history_")
+                newest_ms = counters.get(f"newest_ms_{view}")
+                age = f", newest {(now_ms - newest_ms) / 1000:,.0f} s old" if newest_ms else ""
+                lines.append(f"  {view:<17} {counters[name]:>12,.0f} rows{age}")
+    behind = "unknown" if lag is None or lag["records"] is None else f"{lag['records']:,} records"
+    lines.append(f"pushes behind: {behind}")
+    degraded = reads["unanswered"] / reads["reads"] if reads["reads"] else 0.0
+    lines.append(
+        f"read in the last hour: {reads['reads']:,} pairs, {reads['known']:,} with engagement, "
+        f"{reads['unanswered']:,} without an answer ({degraded:.1%})"
+    )
+    if found["audits"]:
+        audit = found["audits"][0]
+        ago_s = (now_ms - audit["at_ms"]) / 1000
+        lines.append(
+            f"last audit {ago_s:,.0f} s ago: {audit['equal']:,} equal, {audit['different']:,} different"
+        )
+    else:
+        lines.append("never audited: relevance features audit")
+    return lines
+
+
+@features.command(
+    epilog="\b\nExamples:\n  relevance features audit\n  relevance features audit --hours 1 --searches 5000 --seed 3"
+)
+@click.option("--hours", type=click.FloatRange(min=0, min_open=True), default=24.0, show_default=True)
+@click.option(
+    "--searches",
+    type=click.IntRange(min=0),
+    default=DEFAULT_SEARCHES,
+    show_default=True,
+    help="Audit a random sample of so many searches; 0: all.",
+)
+@click.option(
+    "--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Draws the sample."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@pass_context
+def audit(context: Context, hours: float, searches: int, seed: int, as_json: bool) -> None:
+    """Compare what serving read of the feature store, as logged with its exposures, with what the historical query
+    returns for the same moments. The exit code is 1 if anything differs."""
+    settings = context.settings()
+    last_ms = time.time_ns() // 1_000_000
+    bounds = {"first_ms": last_ms - int(hours * HOUR_MS), "last_ms": last_ms, "seed": seed}
+    found = run_audit(settings, searches=searches, **bounds)
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(found), indent=2))
+    else:
+        for line in audit_lines(found):
+            context.console.print(printable(line))
+    if found.different:
+        raise SystemExit(1)
+
+
+def run_audit(settings: Settings, *, searches: int, first_ms: int, last_ms: int, seed: int) -> AuditedReads:
+    """Audit with the running stack, or without one on the stores themselves, and keep the result. Raises
+    CommandError if nothing was logged or a store can't be read."""
+    from ops import features_audit
+    from ops.clickhouse.client import ClickHouseUnavailableError
+    from ops.clickhouse.publishing import connected, publish
+    from ops.dashboard.feature_queries import ReadSearch
+
+    def compare(ask: features_audit.Ask, total: int) -> AuditedReads:
+        sample = features_audit.sample(ask, searches=searches)
+        if not sample:
+            raise CommandError("no search of this time has logged what it read of the feature store")
+        return features_audit.audit_reads(settings, sample, of=total, seed=seed)
+
+    if run_lock.holder(settings.run_dir):
+        given = f"first_ms={first_ms}&last_ms={last_ms}&seed={seed}"
+        total = dashboard_client.get(settings, f"/api/feature-reads?{given}&limit=1")["total"]
+
+        def asked(after: int) -> list[ReadSearch]:
+            answer = dashboard_client.get(settings, f"/api/feature-reads?{given}&after={after}")
+            return msgspec.convert(answer["searches"], list[ReadSearch])
+
+        found = compare(asked, total)
+        with connected(settings) as client:
+            publish(client, "feature_audits", [found.row(at_ms=time.time_ns() // 1_000_000)])
+        return found
+    try:
+        with features_audit.own_store(settings, first_ms=first_ms, last_ms=last_ms, seed=seed) as (
+            total,
+            ask,
+            keep,
+        ):
+            found = compare(ask, total)
+            keep(found)
+    except ClickHouseUnavailableError as error:
+        raise CommandError(str(error)) from error
+    return found
+
+
+def audit_lines(found: AuditedReads) -> list[str]:
+    """Return an audit's result in lines for people."""
+    compared = found.equal + found.different
+    parity = f"{found.equal / compared:.2%}" if compared else "unknown"
+    if found.different:
+        # Never rounded up to what it is not.
+        parity = f"{min(found.equal / compared, 0.9999):.2%}"
+    lines = [
+        f"{found.searches:,} searches ({found.share:.1%} of those logged), {found.reads:,} reads of pair_engagement",
+        f"parity {parity}: {compared:,} compared, {found.equal:,} equal, {found.different:,} different",
+        f"not comparable: {sum(found.not_comparable.values()):,}",
+    ]
+    lines += [f"  {reason} {count:,}" for reason, count in sorted(found.not_comparable.items())]
+    for example in found.examples[:SHOWN_EXAMPLES]:
+        read = example["read"]
+        lines.append(f"different: {read['query']!r} {read['item_id']!r} read at {read['read_us']} us")
+        lines.append(f"  served  {read['served']}")
+        lines.append(f"  history {example['expected']}")
+    return lines
+
+
+@features.command(epilog="\b\nExamples:\n  relevance features read 'red mug' sku-000123 sku-000456")
+@click.argument("query")
+@click.argument("item_ids", nargs=-1, required=True)
+@pass_context
+def read(context: Context, query: str, item_ids: tuple[str, ...]) -> None:
+    """Show what serving would read now for items under a query, and what their content is."""
+    from feature_store.online import OnlineStoreError
+    from feature_store.reader import FeatureReader
+    from feature_store.writing import FeatureWriter
+    from streams.normalise import normalise_query
+
+    settings = context.settings()
+    reader, store = FeatureReader(settings), FeatureWriter(settings)
+    try:
+        answer = reader.engagement(normalise_query(query), item_ids)
+        if reader.trouble:
+            raise CommandError(reader.trouble)
+        contents = store.read("item_content", [(item_id,) for item_id in item_ids], ("text",))
+    except OnlineStoreError as error:
+        raise CommandError(str(error)) from error
+    finally:
+        reader.close()
+        store.close()
+    rows: list[Sequence[object]] = []
+    for item_id, row in zip(item_ids, answer.features, strict=True):
+        content = contents.get((item_id,))
+        title = content["text"].string_val.split("\n")[0] if content else "(not in the catalogue)"
+        if row is None:
+            rows.append((item_id, "-", "-", "-", "-", "-", title))
+            continue
+        age_s = time.time() - row.as_of_us / 1e6
+        coec = "-" if row.coec is None else f"{row.coec:.2f}"
+        rows.append((item_id, row.impressions, row.clicks, row.purchases, coec, f"{age_s:,.0f} s", title))
+    context.table(("item", "impressions", "clicks", "purchases", "coec", "age", "title"), rows)
+
+
+@features.command(
+    epilog="\b\nExamples:\n  RELEVANCE_CLICKHOUSE=http://clickhouse:8123/relevance relevance features push"
+)
+@pass_context
+def push(context: Context) -> None:
+    """Push query statistics and shoppers' history, as the events in ClickHouse have them now. The embedded ClickHouse
+    can be read only while no stack runs."""
+    from contextlib import closing
+
+    from feature_store.from_clickhouse import query_statistics, shopper_segments
+    from feature_store.online import OnlineStoreError
+    from feature_store.store import apply
+    from feature_store.writing import FeatureWriter
+    from ops.clickhouse.client import ClickHouseUnavailableError, open_client
+
+    settings = context.settings()
+    now_ms = time.time_ns() // 1_000_000
+    apply(settings)
+    writer = FeatureWriter(settings)
+    try:
+        with closing(open_client(settings)) as client:
+            since_ms = now_ms - int(settings.streams.frequency_window_s * 1000)
+            rows = {
+                "query_statistics": query_statistics(client, since_ms=since_ms, now_ms=now_ms),
+                "shopper_segment": shopper_segments(
+                    client, experiment=settings.experiment.name, start_ms=now_ms
+                ),
+            }
+        written = {view: writer.write(view, of_view) for view, of_view in rows.items()}
+    except (ClickHouseUnavailableError, OnlineStoreError) as error:
+        raise CommandError(str(error)) from error
+    finally:
+        writer.close()
+    context.table(("view", "rows", "new online"), [(v, w.offline, w.online) for v, w in written.items()])
 
 
 @features.command(epilog="\b\nExamples:\n  relevance features rebuild")

@@ -30,6 +30,7 @@ from starlette.staticfiles import StaticFiles
 from ops.dashboard import access
 from ops.dashboard.api import Parameters, json_answer
 from ops.dashboard.cached import one_line
+from ops.dashboard.features_api import FeaturesApi
 from ops.dashboard.queries import QuerySort
 from ops.dashboard.snapshots import SNAPSHOT_EVERY_S, Snapshots
 from ops.dashboard.source import Source
@@ -74,6 +75,8 @@ def create_app(
             Route("/api/dead-letters", dashboard.dead_letters),
             Route("/teacher", dashboard.teacher_page),
             *TeacherApi(source).routes(),
+            Route("/features", dashboard.features_page),
+            *FeaturesApi(source).routes(),
             Route(f"/static/plotly-{get_plotlyjs_version()}.js", _plotly),
             Mount("/static", StaticFiles(packages=[("ops.dashboard", "static")])),
         ],
@@ -105,7 +108,7 @@ class _Dashboard:
             name: Template(_static_file(name)).substitute(
                 plotly=f"/static/plotly-{get_plotlyjs_version()}.js", logout="" if token else "hidden"
             )
-            for name in ("index.html", "teacher.html", "login.html")
+            for name in ("index.html", "teacher.html", "features.html", "login.html")
         }
 
     async def page(self, request: Request) -> Response:
@@ -113,6 +116,9 @@ class _Dashboard:
 
     async def teacher_page(self, request: Request) -> Response:
         return self._page("teacher.html")
+
+    async def features_page(self, request: Request) -> Response:
+        return self._page("features.html")
 
     async def login_form(self, request: Request) -> Response:
         if not self._token:

@@ -8,7 +8,8 @@ import msgspec
 from clickhouse_connect.driver.client import Client
 
 from ops import heartbeat
-from ops.dashboard import queries, teacher_queries, teacher_view
+from ops.dashboard import feature_queries, queries, teacher_queries, teacher_view
+from ops.dashboard.feature_queries import AuditRow, ReadSearch, ReadsLately
 from ops.dashboard.health import Part
 from ops.dashboard.lag import GroupLag, LagWatch
 from ops.dashboard.queries import (
@@ -37,6 +38,23 @@ class StoreNumbers(msgspec.Struct, frozen=True):
     arrivals: Arrivals
     totals: Totals
     dead_letters: list[DeadLetterCount]
+
+
+class FeaturesOverview(msgspec.Struct, frozen=True, kw_only=True):
+    """The feature store: its part and its consumer group if they are known, the last hour's reads, the audits."""
+
+    part: Part | None
+    shop: Part | None
+    lag: GroupLag | None
+    reads: ReadsLately
+    audits: list[AuditRow]
+
+
+class LoggedReads(msgspec.Struct, frozen=True):
+    """Some of the searches that logged what they read, and how many there are in all."""
+
+    total: int
+    searches: list[ReadSearch]
 
 
 class Source:
@@ -147,6 +165,28 @@ class Source:
     def teacher(self) -> TeacherOverview:
         """Ask for the teacher's figures, with the report's client: both take their time. Raises ClickHouseError."""
         return teacher_view.overview(self._report_client, self._settings.teacher)
+
+    def features(self) -> FeaturesOverview:
+        """Ask how the feature store is doing. Raises ClickHouseError."""
+        parts = {part.name: part for part in self.parts()}
+        groups = {group.name: group for group in self.lag()}
+        return FeaturesOverview(
+            part=parts.get("features"),
+            shop=parts.get("shop"),
+            lag=groups.get("features"),
+            reads=feature_queries.reads_lately(self._report_client, now_ms=_now_ms()),
+            audits=feature_queries.audits(self._report_client),
+        )
+
+    def feature_reads(self, *, first_ms: int, last_ms: int, seed: int, after: int, limit: int) -> LoggedReads:
+        """Return searches that logged what they read, in an order that `seed` draws. Raises ClickHouseError."""
+        client = self._request_client
+        return LoggedReads(
+            feature_queries.count_searches(client, first_ms=first_ms, last_ms=last_ms),
+            feature_queries.read_searches(
+                client, first_ms=first_ms, last_ms=last_ms, seed=seed, after=after, limit=limit
+            ),
+        )
 
     def judgements(
         self, *, search: str, grade: str, mismatch: str, teacher: str, before: tuple[int, int], limit: int

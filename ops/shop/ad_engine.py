@@ -76,7 +76,6 @@ class AdEngine:
         experiment: Experiment,
         page_size: int,
         clock_s: Callable[[], float] = time.perf_counter,
-        features: EngineFeatures | None = None,
         wall_us: Callable[[], int] = lambda: time.time_ns() // 1000,
     ) -> None:
         """`fallback` scores when an arm's scorer fails and must not fail itself; `clock_s` times latency, `wall_us`
@@ -89,7 +88,7 @@ class AdEngine:
         self._experiment = experiment
         self._page_size = page_size
         self._clock_s = clock_s
-        self._features = features
+        self._features: EngineFeatures | None = None
         self._wall_us = wall_us
         self._stopped = False
         self.failures = 0
@@ -98,6 +97,10 @@ class AdEngine:
         """Start or stop the experiment if `state` is about this engine's one."""
         if state.experiment == self._experiment.name:
             self._stopped = state.state == "stopped"
+
+    def read_from(self, features: EngineFeatures) -> None:
+        """Read features for every search from now on."""
+        self._features = features
 
     def replace(self, item: Item) -> None:
         """Offer an item as it is now. Raises KeyError for one that was not there."""

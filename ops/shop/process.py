@@ -13,6 +13,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import msgspec
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
@@ -51,11 +52,7 @@ logger = logging.getLogger(__name__)
 
 
 def build_engine(
-    settings: Settings,
-    shop: Shop,
-    *,
-    clock_s: Callable[[], float] = time.perf_counter,
-    features: EngineFeatures | None = None,
+    settings: Settings, shop: Shop, *, clock_s: Callable[[], float] = time.perf_counter
 ) -> AdEngine:
     """Return the engine of the experiment: lexical control, oracle with noise as treatment."""
     lexical = LexicalScorer(shop.items.values())
@@ -69,15 +66,11 @@ def build_engine(
         experiment=settings.experiment,
         page_size=settings.shop.page_size,
         clock_s=clock_s,
-        features=features,
     )
 
 
-def open_features(settings: Settings) -> EngineFeatures | None:
-    """Return the engine's reads of the feature store, None if the stack has none."""
-    if not settings.stack.features:
-        return None
-    # Feast takes seconds to import.
+def open_features(settings: Settings) -> EngineFeatures:
+    """Return the engine's reads of the feature store. Takes seconds: Feast is large."""
     from feature_store.reader import FeatureReader
 
     return EngineFeatures(FeatureReader(settings))
@@ -103,8 +96,9 @@ class _Process:
         self._next_beat_s = 0.0
         self._beat("starting", "opening the shop", {})
         self._shop = open_shop(settings.shop)
-        self._features = open_features(settings)
-        self._engine = build_engine(settings, self._shop, features=self._features)
+        self._engine = build_engine(settings, self._shop)
+        self._features: EngineFeatures | None = None
+        self._opening: Future[EngineFeatures] | None = None
         self._feed = CatalogueFeed(
             settings.run_dir,
             self._shop.items,
@@ -163,6 +157,9 @@ class _Process:
     def serve(self, stop: threading.Event) -> None:
         """Send live traffic until stopped."""
         self._read_states_so_far(stop)
+        if self._settings.stack.features:
+            # Beside the traffic, which needs no features to begin.
+            self._opening = ThreadPoolExecutor(1).submit(open_features, self._settings)
         shop = self._settings.shop
         start_ms = _now_ms()
         traffic = Traffic(self._shop, self._engine, self._population, seed=shop.seed, start_ms=start_ms)
@@ -178,8 +175,15 @@ class _Process:
             taken = self._outbox.send_due(int(now_s * 1000))
             if self._beat_if_due("ready", self._detail()):
                 self._read_states()
+                self._take_features()
                 self._change_offers(int(now_s * 1000))
             stop.wait(TICK_S if taken else BEAT_EVERY_S)
+
+    def _take_features(self) -> None:
+        if self._opening is not None and self._opening.done():
+            self._features = self._opening.result()
+            self._opening = None
+            self._engine.read_from(self._features)
 
     def _change_offers(self, now_ms: int) -> None:
         self._feed.taken(int(self._outbox.counters()["items"]))

@@ -59,9 +59,9 @@ def _engine(reader: _Reader) -> tuple[AdEngine, EngineFeatures]:
         fallback=lexical,
         experiment=Settings().experiment,
         page_size=3,
-        features=features,
         wall_us=lambda: 99,
     )
+    engine.read_from(features)
     return engine, features
 
 
