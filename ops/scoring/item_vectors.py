@@ -110,7 +110,7 @@ def load(folder: Path) -> ItemVectors:
         with np.load(folder / FILE, allow_pickle=False) as held:
             made_by = int(held["version"])
             found = table(made_by, held["item_ids"].tolist(), held["content_hashes"].tolist(), held["matrix"])
-    except (OSError, ValueError, KeyError, BadZipFile) as error:
+    except (OSError, EOFError, ValueError, KeyError, BadZipFile) as error:
         raise VersionError(
             f"{folder / FILE}: expected the item vectors of version {version}: {error}"
         ) from error
