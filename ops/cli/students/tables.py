@@ -71,14 +71,14 @@ def show(context: Context, rows: Sequence[Row], *, metrics: Sequence[str]) -> No
 
 
 def shown(figure: Estimate, *, signed: bool = False) -> str:
-    """Return a figure with its interval, or why there is none.
+    """Return a figure with its interval; the report says why one is missing.
 
     >>> shown(Estimate(value=0.5, lower=0.4, upper=0.61))
     '0.500 [0.400, 0.610]'
     """
     if figure.value is None:
-        return f"- ({figure.why})"
+        return "-"
     sign = "+" if signed else ""
     if figure.lower is None or figure.upper is None:
-        return f"{figure.value:{sign}.3f} ({figure.why})"
+        return f"{figure.value:{sign}.3f} (no interval)"
     return f"{figure.value:{sign}.3f} [{figure.lower:{sign}.3f}, {figure.upper:{sign}.3f}]"
