@@ -13,6 +13,7 @@ from rich.text import Text
 
 from ops.cli import dashboard_client
 from ops.cli.context import CommandError, Context, pass_context, printable
+from ops.cli.features import status_lines
 from ops.cli.stack_runner import running_stack, stack_options
 from ops.endpoints import NotRunningError
 from ops.experiments.aggregates import ALL_TRAFFIC
@@ -71,6 +72,7 @@ class _Watcher:
         self._line = "waiting for the first figures"
         self._shown = False
         self._report: ExperimentReport | None = None
+        self._features: list[str] = []
 
     def look(self) -> str:
         now_s = time.monotonic()
@@ -83,6 +85,7 @@ class _Watcher:
             # A page that is busy or starts anew is asked again; the supervisor tells if it is more than that.
             return f"{now_s - self._began_s:5.0f} s  {self._line} (the page is busy)"
         self._report = msgspec.convert(answer, ExperimentReport)
+        self._look_at_features()
         effects = effects_of_all(self._report)
         self._line = status_line(effects)
         if not self._shown and has_intervals(effects):
@@ -93,12 +96,22 @@ class _Watcher:
             )
         return f"{now_s - self._began_s:5.0f} s  {self._line}"
 
+    def _look_at_features(self) -> None:
+        if not self._settings.stack.features:
+            return
+        try:
+            answer = dashboard_client.get(self._settings, "/api/features", timeout_s=LOOK_TIMEOUT_S)
+        except (CommandError, NotRunningError):
+            # As above: it is asked again with the next report.
+            return
+        self._features = status_lines(answer["value"], now_ms=time.time() * 1000)
+
     def summarise(self) -> None:
-        """Print the last report that the page gave."""
+        """Print the last report that the page gave, and how the feature store was then."""
         if self._report is None:
             self._console.print("no figures yet: the page had none to give")
             return
-        for line in render_text(self._report).splitlines():
+        for line in (*render_text(self._report).splitlines(), *self._features):
             self._console.print(printable(line))
 
 
