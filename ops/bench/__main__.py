@@ -13,6 +13,8 @@ MODULES = (
     "ops.bench.aa_tests",
     "ops.bench.teacher_throughput",
     "ops.bench.feature_store",
+    "ops.bench.shop_features",
+    "ops.bench.engagement_correction",
     "ops.bench.student_speed",
 )
 
