@@ -31,7 +31,7 @@ class Cost(msgspec.Struct, frozen=True):
 
 
 class MixDrift(msgspec.Struct, frozen=True, kw_only=True):
-    """Whether the grade mix of the teacher that judged last has moved; the states are `teacher.watching.Drift`.
+    """Whether the grade mix of the teacher that judged last has moved; the states are `ops.evaluation.drift.Drift`.
 
     `since_ms` is when the later of the two periods begins. `psi` and `p_value` are None where `why` says so.
     """
@@ -110,8 +110,8 @@ def _cost(total: TeacherFigures | None, prices: Teacher) -> Cost:
 
 def drift(client: Client, newest: TeacherFigures) -> MixDrift:
     """Compare a teacher's latest grade mix with its earlier one. Raises ClickHouseError."""
-    # Brings scikit-learn with it, half a second and 40 MB that only this page needs.
-    from teacher.watching import grade_drift
+    # Brings SciPy with it, which only this page needs.
+    from ops.evaluation.drift import grade_drift
 
     change = teacher_queries.mix_change(client, newest)
     found = grade_drift(change.before, change.since)

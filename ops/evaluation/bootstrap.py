@@ -27,7 +27,7 @@ _BLOCK = 2_000_000
 
 
 class Estimate(msgspec.Struct, frozen=True, kw_only=True):
-    """A figure and its 95 % interval; None where there is none, and `why` then says why."""
+    """A figure and its interval, 95 % unless it says otherwise; None where there is none, and `why` says why."""
 
     value: float | None
     lower: float | None = None
@@ -47,12 +47,15 @@ def estimate(metric: Metric, pairs: ScoredPairs, weights: Floats) -> Estimate:
     return mean_estimate(metric, [pairs], weights)
 
 
-def difference(metric: Metric, ours: ScoredPairs, theirs: ScoredPairs, weights: Floats) -> Estimate:
+def difference(
+    metric: Metric, ours: ScoredPairs, theirs: ScoredPairs, weights: Floats, *, level: float = LEVEL
+) -> Estimate:
     """Return how much greater a metric is under our scores than under theirs, with its paired interval.
 
-    Raises ValueError if the two are not the same pairs in the same order.
+    The interval holds the share `level` of the resamples. Raises ValueError if the two are not the same pairs in the
+    same order.
     """
-    return mean_difference(metric, [ours], [theirs], weights)
+    return mean_difference(metric, [ours], [theirs], weights, level=level)
 
 
 def mean_estimate(metric: Metric, runs: Sequence[ScoredPairs], weights: Floats) -> Estimate:
@@ -71,7 +74,12 @@ def mean_estimate(metric: Metric, runs: Sequence[ScoredPairs], weights: Floats) 
 
 
 def mean_difference(
-    metric: Metric, ours: Sequence[ScoredPairs], theirs: Sequence[ScoredPairs], weights: Floats
+    metric: Metric,
+    ours: Sequence[ScoredPairs],
+    theirs: Sequence[ScoredPairs],
+    weights: Floats,
+    *,
+    level: float = LEVEL,
 ) -> Estimate:
     """Return how much greater a metric's mean is over our scorers than over theirs, with its paired interval.
 
@@ -86,7 +94,7 @@ def mean_difference(
     value, drawn = mine - other, my_drawn - other_drawn
     if metric is ece:
         drawn = drawn - np.nanmean(drawn) + value
-    return _with_interval(value, drawn, ours[0].queries)
+    return _with_interval(value, drawn, ours[0].queries, level)
 
 
 def estimates(
@@ -124,12 +132,12 @@ def _values(statistic: Statistic, pairs: ScoredPairs, weights: Floats) -> Floats
     return np.concatenate([statistic(weights[at : at + rows]) for at in range(0, len(weights), rows)])
 
 
-def _with_interval(value: float, drawn: Floats, queries: int) -> Estimate:
+def _with_interval(value: float, drawn: Floats, queries: int, level: float = LEVEL) -> Estimate:
     if queries < MIN_QUERIES:
         return Estimate(value=value, why=f"no interval: {queries} queries, {MIN_QUERIES} are needed")
     undefined = float(np.isnan(drawn).mean())
     if undefined > MAX_UNDEFINED:
         return Estimate(value=value, why=f"no interval: undefined in {undefined:.0%} of the resamples")
-    tail = (1 - LEVEL) / 2
+    tail = (1 - level) / 2
     lower, upper = np.nanquantile(drawn, [tail, 1 - tail])
     return Estimate(value=value, lower=float(lower), upper=float(upper))

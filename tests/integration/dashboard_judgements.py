@@ -10,11 +10,12 @@ from clickhouse_connect.driver.client import Client
 
 from ops.clickhouse.inserting import Inserter
 from ops.evaluation.bootstrap import Estimate
+from ops.evaluation.drift import Drift
 from streams.item_text import content_hash, item_text
 from streams.records import Judgement, SubtaskVerdict
 from teacher.evidence import locate
 from teacher.rows import judgement_row, refusal_row
-from teacher.watching import Drift, TeacherReport
+from teacher.watching import TeacherReport
 from tests.integration.dashboard_traffic import HOSTILE_ITEM, HOSTILE_QUERY, Rows
 
 TEACHER = "relevance-teacher"

@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ops.evaluation.bootstrap import Estimate
+from ops.evaluation.drift import Drift
 from streams.records import Judgement, SubtaskVerdict
 from streams.rows import TABLES, from_message, to_blocks
 from teacher.rows import MAX_COUNT, MAX_DETAIL_CHARS, judgement_row, refusal_row, report_rows
-from teacher.watching import Drift, TeacherReport
+from teacher.watching import TeacherReport
 
 any_text = st.text(st.characters(), max_size=30)
 spans = st.none() | st.tuples(st.integers(0, 40), st.integers(0, 40))
