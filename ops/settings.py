@@ -59,6 +59,13 @@ class Stack(Section):
     workers: int = Field(1, ge=1, le=64, description="streams workers")
     stale_after_s: Seconds = Field(60, description="a part without a heartbeat for so long is restarted")
     features: bool = Field(True, description="run the feature store; the shop's ad engine reads from it")
+    sampler: bool = Field(False, description="run the sampler, which sends pairs to the teacher")
+    teacher_workers: bool = Field(
+        False, description="run the teacher's workers here; they need a teacher that answers"
+    )
+    trainer: bool = Field(
+        False, description="run the incremental trainer; needs trainer.start and gate.golden"
+    )
 
 
 class Ubi(Section):
@@ -184,6 +191,48 @@ class Teacher(Section):
     usd_per_million_completion_tokens: float = Field(0.0, ge=0)
 
 
+class TeacherWorker(Section):
+    """The workers that have the pairs on `relevance.pairs` judged."""
+
+    group: str = "relevance-teacher"
+    workers: int = Field(1, ge=1, le=1024, description="how many share the topic's partitions")
+    attempts: int = Field(2, ge=1, le=20, description="answers asked for before a pair is a dead letter")
+    open_pairs: int = Field(256, ge=1, le=100_000, description="read and not yet committed, at most, about")
+
+
+class Sampling(Section):
+    """Which pairs the teacher is sent, and how many."""
+
+    group: str = "relevance-sampling"
+    tokens_per_hour: float = Field(1_000_000, gt=0, description="the teacher's, prompts and answers")
+    burst_share: float = Field(
+        0.1, gt=0, le=0.5, description="of an hour's tokens, that may be spent at once"
+    )
+    tokens_per_judgement: float = Field(500, gt=0, description="what one costs until some have been seen")
+    uniform_share: float = Field(
+        0.05, ge=0, le=0.5, description="of pairs and tokens, drawn by lot for unbiased monitoring"
+    )
+    pairs_per_query_hour: int = Field(5, ge=1, description="of one query, those drawn by lot aside")
+    max_waiting_pairs: int = Field(256, ge=1, description="before the teacher; beyond it none is sent")
+    deadline_s: Seconds = Field(3600, description="after it nobody waits for a judgement any more")
+    max_candidates: int = Field(50_000, ge=1000, description="held in memory, the best ones")
+    candidate_age_s: Seconds = Field(3600, description="how long a pair is a candidate after it was shown")
+    tail_exponent: float = Field(0.5, ge=0, le=4, description="how much rarity counts; 0: not at all")
+    coec_prior: float = Field(1.0, gt=0, description="expected clicks that the score itself is worth")
+    floor: Share = Field(0.05, description="what uncertainty and contradiction count at least")
+    seed: int = Field(1, ge=0)
+
+    @model_validator(mode="after")
+    def _affordable(self) -> Sampling:
+        smallest = self.tokens_per_hour * (self.uniform_share or 1)
+        if smallest < 4 * self.tokens_per_judgement:
+            raise ValueError(
+                "tokens_per_hour must pay for four judgements of tokens_per_judgement in each share, uniform_share too:"
+                f" expected at least {4 * self.tokens_per_judgement:g} tokens, got {smallest:g}"
+            )
+        return self
+
+
 class TeacherServer(Section):
     """The vLLM server that `relevance teacher serve` starts."""
 
@@ -250,6 +299,55 @@ class Students(Section):
         return self
 
 
+class Trainer(Section):
+    """The incremental trainer. An update is due after so many new judgements, or so long after the first of them."""
+
+    start: Path | None = Field(
+        None, description="folder of the trained student that the first update goes on from"
+    )
+    start_version: int = Field(0, ge=0, description="its version, if it is served; 0: none")
+    group: str = Field(
+        "relevance-trainer", description="what its lag is shown under; offsets are the checkpoint's"
+    )
+    update_judgements: int = Field(256, ge=1, description="new ones that make an update due")
+    update_within_s: Seconds = Field(120, description="or so long after the first new one")
+    least_judgements: int = Field(16, ge=1, description="with fewer the update waits for more")
+    most_new: int = Field(4096, ge=1, description="that no champion has learned yet, learned from at a time")
+    replay_pairs: int = Field(20_000, ge=0, description="past judgements that are kept")
+    replay_share: float = Field(1.0, ge=0, description="replayed for each new judgement")
+    averaging: float = Field(
+        0.7, gt=0, le=1, description="share of the trained weights, the champion has the rest"
+    )
+    epochs: int = Field(1, ge=1)
+    learning_rate: float = Field(5e-5, gt=0)
+    head_learning_rate: float = Field(2e-4, gt=0)
+    held_out_share: float = Field(
+        0.2, gt=0, lt=1, description="of the queries, never learned from, for the gate"
+    )
+    seed: int = Field(1, ge=0)
+    checkpoints: int = Field(3, ge=2, description="that are kept")
+
+
+class Gate(Section):
+    """What a challenger must show before it is published, and what stops publishing."""
+
+    golden: Path | None = Field(
+        None, description="pairs graded by people as JSON lines; no training sees them"
+    )
+    alpha: float = Field(0.05, gt=0, lt=0.5, description="chance that a challenger no better passes")
+    margin: float = Field(0.01, ge=0, description="it may be so much worse on the golden set")
+    tail_gain: float = Field(0.0, ge=0, description="it must be so much better on recent tail judgements")
+    calibration_margin: float = Field(0.02, ge=0, description="its calibration error may be so much larger")
+    slower: float = Field(1.5, ge=1, description="it may take so many times the champion's time")
+    held_out_pairs: int = Field(1000, ge=10, description="recent ones that are kept")
+    least_queries: int = Field(30, ge=10, description="with fewer of them nothing is published")
+    window: int = Field(200, ge=50, description="latest judgements that are watched for poison and drift")
+    reference: int = Field(2000, ge=100, description="judgements before these, to compare them with")
+    disagreement_rise: float = Field(0.05, gt=0, description="stops publishing, if it is no chance")
+    guard_alpha: float = Field(0.01, gt=0, lt=0.5, description="chance that it stops for nothing")
+    most_refused: Share = Field(0.2, description="of the window's records; more stop publishing")
+
+
 class TritonServer(Section):
     """The Triton server that `relevance serve` starts."""
 
@@ -285,7 +383,7 @@ class Serving(Section):
     precision: Literal["int8", "fp16", "fp32"] = "int8"
     parity: float = Field(0.03, gt=0, lt=1, description="a served score may be so far from the exported one")
     load_within_s: Seconds = 120
-    retire_after_s: Seconds = Field(3600, description="how long a version stays that no arm uses any more")
+    retire_after_s: Seconds = Field(600, description="how long a version stays that no arm uses any more")
 
 
 class Scoring(Section):
@@ -343,9 +441,13 @@ class Settings(Section):
     metrics: Metrics = Metrics()
     experiment: Experiment = Experiment()
     shop: Shop = Shop()
+    sampling: Sampling = Sampling()
     teacher: Teacher = Teacher()
+    teacher_worker: TeacherWorker = TeacherWorker()
     teacher_server: TeacherServer = TeacherServer()
     students: Students = Students()
+    trainer: Trainer = Trainer()
+    gate: Gate = Gate()
     features: Features = Features()
     triton_server: TritonServer = TritonServer()
     serving: Serving = Serving()

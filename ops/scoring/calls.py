@@ -19,6 +19,8 @@ from ops.settings import Settings
 RETRIED = ("UNAVAILABLE", "RESOURCE_EXHAUSTED")
 #: The first pause before another try; it doubles.
 PAUSE_S = 0.004
+#: Of the time left, what a call may wait in the server's queue.
+QUEUED_SHARE = 0.5
 #: With less time left no call is sent.
 LEAST_S = 0.001
 
@@ -52,16 +54,16 @@ class Calls:
         """Return one output of a version. `until_s` is on the clock. Raises TritonError."""
         pause_s = PAUSE_S
         for attempt in range(1, self._scoring.attempts + 1):
+            began_s = self._clock_s()
             try:
                 return await self._hedged(model, version, values, output=output, until_s=until_s)
             except TritonError as error:
                 self.counters[f"error_{error.code}"] += 1
-                left_s = until_s - self._clock_s()
-                if (
-                    error.code not in RETRIED
-                    or attempt == self._scoring.attempts
-                    or left_s <= pause_s + LEAST_S
-                ):
+                now_s = self._clock_s()
+                # What has waited in a queue would wait again: the server has more than it can do.
+                waited = now_s - began_s > (until_s - began_s) * QUEUED_SHARE / 2
+                last = attempt == self._scoring.attempts or until_s - now_s <= pause_s + LEAST_S
+                if error.code not in RETRIED or waited or last:
                     raise
             self.counters["retries"] += 1
             await asyncio.sleep(pause_s)
@@ -103,8 +105,9 @@ class Calls:
                 tensors(values, module=aio),
                 model_version=str(version),
                 outputs=[aio.InferRequestedOutput(output)],
-                # The server lets go of what has waited in its queue for so long.
-                timeout=int(left_s * 1e6),
+                # The server lets go of what has waited in its queue for so long; the rest is for the answer. Without
+                # this an overloaded server would be busy with answers that come too late.
+                timeout=int(left_s * QUEUED_SHARE * 1e6),
                 client_timeout=left_s,
                 headers=self._headers,
             )

@@ -183,9 +183,9 @@ def test_promote_roll_back_pin_and_retire(server: Serving) -> None:
         assert [score(control, version) for version in (one, two, three)]
         last_ms = publisher.ledger.steps()[-1].at_ms
         before = server.stubs()
-        early = Publisher(server.settings, control, clock_ms=lambda: last_ms + 3_599_000)
+        early = Publisher(server.settings, control, clock_ms=lambda: last_ms + 599_000)
         assert early.retire_due() == []
-        late = Publisher(server.settings, control, clock_ms=lambda: last_ms + 3_601_000)
+        late = Publisher(server.settings, control, clock_ms=lambda: last_ms + 601_000)
         assert [step.version for step in late.retire_due()] == [two, three]
         for version in (two, three):
             with pytest.raises(TritonError) as caught:

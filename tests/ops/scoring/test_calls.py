@@ -81,6 +81,20 @@ def test_what_will_not_pass_is_not(
     assert made.counters["calls"] == calls
 
 
+def test_what_has_waited_is_not_tried_again() -> None:
+    class Busy(Server):
+        async def infer(self, model: str, inputs: Any, **options: Any) -> Any:
+            await asyncio.sleep(0.1)
+            return await super().infer(model, inputs, **options)
+
+    server = Busy(["UNAVAILABLE", 0.0])
+    found, calls = infer(server, within_s=0.3)
+    assert found == "UNAVAILABLE"
+    assert calls.counters["calls"] == 1
+    # Half of the time is for the queue.
+    assert 100_000 < server.asked[0]["timeout"] <= 150_000
+
+
 def test_no_try_begins_after_the_deadline() -> None:
     found, calls = infer(Server(["UNAVAILABLE"] * 9), within_s=0.003, attempts=9)
     assert found == "UNAVAILABLE"

@@ -1,0 +1,201 @@
+"""Triton beside bare onnxruntime on the same graph, latency by number of candidates, the cascade, and parity.
+
+Both sides of a ratio take turns in one process, with the same threads. Token batches go to the graph's own model, so
+that nothing but the server is between; then texts go through the client, as an ad engine's would. `--perf-analyzer`
+names Triton's own tool, whose figures are then printed beside ours.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import numpy as np
+
+from ops.bench.machine import announce
+from ops.bench.serving_setup import Bench, arguments_of, percentiles, running
+from ops.scoring import item_vectors
+from ops.scoring.client import Candidate, Scored, ScoringClient
+from ops.scoring.routes import Routes, routes_at_hand
+from ops.scoring.vectors import VectorTables
+from students.export.onnx_student import PAIR_INPUTS, OnnxStudent
+from students.publishing.ledger import Route
+from students.publishing.probes import served_scores
+from students.publishing.repository import versions_of
+from students.tokenisation import Inputs
+from students.version_folder import path_of, read_manifest
+
+LENGTH = 64
+SCORED_WITHIN_MS = 60_000.0
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    arguments_of(parser)
+    parser.add_argument("--rounds", type=int, default=60, help="calls of each kind")
+    parser.add_argument("--batches", type=int, nargs="*", default=[1, 8, 32, 64])
+    parser.add_argument("--cascade", type=int, nargs="*", default=[200, 1000])
+    parser.add_argument("--perf-analyzer", help="path of the tool, from the tritonclient wheel 2.50.0")
+    arguments = parser.parse_args()
+    announce("ops.bench.serving_latency")
+    with running(arguments) as bench:
+        interaction = bench.publish(bench.export("interaction", seed=1))
+        towers = bench.export("representation", seed=2)
+        began_s = time.monotonic()
+        table = item_vectors.compute(
+            towers,
+            [(each.item_id, each.text) for each in bench.candidates],
+            precision=arguments.precision,
+            threads=arguments.threads,
+        )
+        print(f"item vectors: {len(table.item_ids) / (time.monotonic() - began_s):.0f} a second")
+        item_vectors.save(table, towers)
+        representation = bench.publish(towers)
+        beside_onnxruntime(bench, interaction)
+        asyncio.run(by_candidates(bench, interaction, representation))
+        parity(bench, interaction, representation)
+        if arguments.perf_analyzer:
+            perf_analyzer(bench, arguments.perf_analyzer)
+
+
+def beside_onnxruntime(bench: Bench, version: int) -> None:
+    """Print throughput and latency of both for each batch size, and their ratio."""
+    arguments = bench.arguments
+    bare = OnnxStudent.open(
+        path_of(versions_of(bench.settings), version),
+        precision=arguments.precision,
+        threads=arguments.threads,
+    )
+    run = bare.runner("interaction", PAIR_INPUTS)
+    rng = np.random.default_rng(0)
+    print(
+        f"\npairs/s of length {LENGTH}, {arguments.layers} layers {arguments.precision}: bare onnxruntime, Triton"
+    )
+    with contextlib.closing(bench.control()) as control:
+        for size in arguments.batches:
+            batch = Inputs(
+                input_ids=rng.integers(1000, 20_000, (size, LENGTH)),
+                attention_mask=np.ones((size, LENGTH), dtype=np.int64),
+                token_type_ids=np.zeros((size, LENGTH), dtype=np.int64),
+            )
+            arrays = {name: getattr(batch, name) for name in PAIR_INPUTS}
+            ours, theirs = _in_turn(
+                partial(run, batch),
+                partial(control.infer, "interaction", version, arrays),
+                rounds=arguments.rounds,
+            )
+            added_ms = float(np.median(theirs) - np.median(ours))
+            rates = [size * 1000 / np.mean(each) for each in (ours, theirs)]
+            print(
+                f"batch {size:3d}  bare {rates[0]:8.1f}  Triton {rates[1]:8.1f}"
+                f"  ratio {rates[1] / rates[0]:.3f}  median added {added_ms:+.2f} ms"
+            )
+
+
+async def by_candidates(bench: Bench, interaction: int, representation: int) -> None:
+    """Print the client's latency: by the interaction student alone, by the cascade, and what repetition brings."""
+    arguments = bench.arguments
+    pick = np.random.default_rng(1)
+
+    def some(count: int) -> list[Candidate]:
+        return [bench.candidates[place] for place in pick.choice(len(bench.candidates), count, replace=False)]
+
+    def client(routes: Routes) -> ScoringClient:
+        return ScoringClient(
+            bench.settings,
+            routes=lambda: routes,
+            vectors=VectorTables(versions_of(bench.settings)),
+            lexical=lambda query, candidates: [0.0] * len(candidates),
+        )
+
+    async def timed(
+        label: str, asked: ScoringClient, count: int, *, queries: Sequence[str], same: bool = False
+    ) -> None:
+        fixed, latencies, sources = some(count), [], set()
+        for turn in range(arguments.rounds):
+            candidates = fixed if same else some(count)
+            began_s = time.perf_counter()
+            found: Scored = await asked.score(
+                queries[turn % len(queries)], candidates, deadline_ms=SCORED_WITHIN_MS
+            )
+            latencies.append((time.perf_counter() - began_s) * 1000)
+            sources.add(found.source)
+        print(f"{label:<44} {percentiles(latencies)}  by {', '.join(sorted(sources))}")
+
+    print("\nlatency of the client, text in, score out")
+    alone = client(Routes(interaction=Route(champion=interaction)))
+    both = client(routes_at_hand(bench.settings))
+    towers = client(Routes(representation=Route(champion=representation)))
+    try:
+        for count in arguments.batches:
+            if count <= bench.settings.scoring.interaction_candidates:
+                await timed(f"interaction, {count} new pairs", alone, count, queries=bench.queries)
+        for count in (each for each in arguments.cascade if each <= len(bench.candidates)):
+            await timed(f"towers, {count} candidates, new query", towers, count, queries=bench.queries[:400])
+            await timed(f"towers, {count} candidates, query seen", towers, count, queries=bench.queries[:1])
+            await timed(f"cascade, {count} candidates, new query", both, count, queries=bench.queries[::-1])
+            await timed(
+                f"cascade, {count} candidates, pairs seen", both, count, queries=bench.queries[:1], same=True
+            )
+        print("counters:", dict(both.counters))
+    finally:
+        for each in (alone, both, towers):
+            await each.close()
+
+
+def parity(bench: Bench, *versions: int) -> None:
+    """Print the largest difference between torch, onnxruntime and Triton over the same pairs."""
+    arguments = bench.arguments
+    print("\nparity: largest difference of a score over the version's probes")
+    with contextlib.closing(bench.control()) as control:
+        for version in versions:
+            folder = path_of(versions_of(bench.settings), version)
+            manifest = read_manifest(folder)
+            pairs = [(each.query, each.item_text) for each in manifest.probes]
+            served = np.array(served_scores(control, manifest, pairs))
+            bare = OnnxStudent.open(folder, precision=arguments.precision, threads=arguments.threads)
+            alone = np.array([float(bare.scores([query], [item])[0]) for query, item in pairs])
+            exported = np.array([each.scores[arguments.precision] for each in manifest.probes])
+            print(
+                f"{manifest.name}  fp32 onnxruntime - torch {manifest.fidelity['torch.largest_error']:.2g}"
+                f"  Triton - onnxruntime, one pair each {np.abs(served - alone).max():.2g}"
+                f"  Triton - export, pairs together {np.abs(served - exported).max():.2g}"
+            )
+
+
+def perf_analyzer(bench: Bench, tool: str) -> None:
+    """Print Triton's own tool's figures on the graph."""
+    address = bench.ready().grpc
+    shapes = [part for name in PAIR_INPUTS for part in ("--shape", f"{name}:{LENGTH}")]
+    for size in bench.arguments.batches:
+        subprocess.run(
+            [tool, "-m", "interaction", "-i", "grpc", "-u", address, "-b", str(size), *shapes],
+            check=True,
+        )
+
+
+def _in_turn(
+    ours: Callable[[], object], theirs: Callable[[], object], *, rounds: int
+) -> tuple[list[float], list[float]]:
+    times: tuple[list[float], list[float]] = ([], [])
+    for _ in range(3):
+        ours()
+        theirs()
+    for _ in range(rounds):
+        for kept, call in zip(times, (ours, theirs), strict=True):
+            began_s = time.perf_counter()
+            call()
+            kept.append((time.perf_counter() - began_s) * 1000)
+    return times
+
+
+if __name__ == "__main__":
+    main()
