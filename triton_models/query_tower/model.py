@@ -18,7 +18,7 @@ class TritonPythonModel:
     """One version of the model, as Triton's Python backend calls it."""
 
     def initialize(self, args: Mapping[str, str]) -> None:
-        """Load the version. Raises VersionError or GraphError, which fails the load."""
+        """Load the version. Raises VersionError, which fails the load."""
         self._loaded = Loaded(args, graph="query_encoder")
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:

@@ -21,7 +21,7 @@ class TritonPythonModel:
     """One version of the model, as Triton's Python backend calls it."""
 
     def initialize(self, args: Mapping[str, str]) -> None:
-        """Load the version. Raises VersionError or GraphError, which fails the load."""
+        """Load the version. Raises VersionError, which fails the load."""
         self._loaded = Loaded(args, graph="interaction")
         self._recent = Recent[float](size=int(parameter(self._loaded.config, "cached_pairs")))
 

@@ -24,7 +24,7 @@ class TritonPythonModel:
     """One version of the model, as Triton's Python backend calls it."""
 
     def initialize(self, args: Mapping[str, str]) -> None:
-        """Load the version. Raises VersionError or GraphError, which fails the load."""
+        """Load the version. Raises VersionError, which fails the load."""
         self._loaded = Loaded(args, graph="query_encoder")
         self._recent = Recent[Floats](size=int(parameter(self._loaded.config, "cached_queries")))
 

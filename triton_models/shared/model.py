@@ -6,7 +6,6 @@ Runs inside Triton's Python backend, which provides `triton_python_backend_utils
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,9 +18,6 @@ from students.tokenisation import Inputs, StudentTokeniser
 from students.version_folder import TOKENIZER, read_manifest
 from triton_models.shared.texts import RefusedError, TextLimits
 
-GRAPH_WITHIN_S = 60.0
-POLL_S = 0.1
-
 Answer = TypeVar("Answer")
 
 
@@ -33,9 +29,9 @@ class Loaded:
     """A version as a Python model serves it: `manifest`, `tokeniser`, `limits` and the model's `config`."""
 
     def __init__(self, args: Mapping[str, str], *, graph: str) -> None:
-        """Read the version beside the model's file, and wait until its graph serves the same version.
+        """Read the version beside the model's file; `graph` is the model that runs it, under the same number.
 
-        Raises VersionError, or GraphError if the graph does not come.
+        Raises VersionError. The graph is not asked for here: Triton may load all models at once, in any order.
         """
         folder = Path(args["model_repository"]) / args["model_version"]
         self.config: dict[str, Any] = json.loads(args["model_config"])
@@ -43,7 +39,6 @@ class Loaded:
         self.tokeniser = StudentTokeniser(Tokenizer.from_file(str(folder / TOKENIZER)), self.manifest.limits)
         self.limits = TextLimits.of(self.config)
         self._graph = graph
-        self._wait()
 
     def run(self, inputs: Inputs, outputs: Sequence[str], names: Sequence[str]) -> list[Any]:
         """Return `outputs` of the graph for the inputs `names`. Raises GraphError."""
@@ -57,16 +52,6 @@ class Loaded:
         if response.has_error():
             raise GraphError(f"{self._graph}: {response.error().message()}")
         return [pb_utils.get_output_tensor_by_name(response, name).as_numpy() for name in outputs]
-
-    def _wait(self) -> None:
-        until_s = time.monotonic() + GRAPH_WITHIN_S
-        version = str(self.manifest.version)
-        while not pb_utils.is_model_ready(model_name=self._graph, model_version=version):
-            if time.monotonic() > until_s:
-                raise GraphError(
-                    f"expected {self._graph} to serve version {version} within {GRAPH_WITHIN_S:g} s"
-                )
-            time.sleep(POLL_S)
 
 
 def tensor(request: Any, name: str) -> Any:
