@@ -33,6 +33,7 @@ from ops.settings import Settings
 from ops.stack import logs, run_lock
 from ops.stack.lifeline import PARENT_VARIABLE
 from ops.stack.ports import free_port
+from students.publishing.ledger import LedgerError
 from students.publishing.publisher import Publisher
 from students.publishing.repository import Repository, root_of
 from teacher.serving import processes
@@ -280,9 +281,16 @@ def _watch(
                 )
             if now_s >= retire_at_s:
                 retire_at_s = now_s + RETIRE_EVERY_S
-                with contextlib.suppress(TritonError):
-                    for step in publisher.retire_due():
-                        voice.say(f"retired {step.kind} {step.version}: {step.decision}")
+                try:
+                    # A publish under way is no reason to stop watching.
+                    retired = publisher.retire_due(wait=False)
+                except BlockingIOError:
+                    continue
+                except (TritonError, LedgerError) as error:
+                    voice.say(f"nothing can be retired: {error}")
+                    continue
+                for step in retired:
+                    voice.say(f"retired {step.kind} {step.version}: {step.decision}")
     return ""
 
 

@@ -45,10 +45,13 @@ class Ledger:
         root.mkdir(parents=True, exist_ok=True)
 
     @contextmanager
-    def held(self) -> Iterator[None]:
-        """Hold the repository: only one process changes it at a time, others wait."""
+    def held(self, *, wait: bool = True) -> Iterator[None]:
+        """Hold the repository: only one process changes it at a time, others wait.
+
+        Raises BlockingIOError if another holds it and `wait` is false.
+        """
         with self._lock.open("wb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+            fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
             yield
 
     def steps(self) -> list[StudentStep]:

@@ -65,7 +65,7 @@ class Publisher:
         serving = self._settings.serving
         with self.ledger.held():
             steps = self.ledger.steps()
-            if any(step.version == manifest.version for step in steps):
+            if any(step.version == manifest.version and step.step != "exported" for step in steps):
                 raise PublishError(
                     f"version {manifest.version} has been published before; export it under a new number"
                 )
@@ -140,14 +140,15 @@ class Publisher:
             champion = self._published(steps, route.champion)
             return self._again(steps, step, champion, replace(route, pinned=pinned), decision)
 
-    def retire_due(self) -> list[StudentStep]:
+    def retire_due(self, *, wait: bool = True) -> list[StudentStep]:
         """Unload and remove the versions that no arm has used for `serving.retire_after_s`, and return the steps.
 
-        The champion before the present one stays, so that a roll back takes no loading. Raises TritonError.
+        The champion before the present one stays, so that a roll back takes no loading. Raises TritonError, and
+        BlockingIOError if another step is under way and `wait` is false.
         """
         due_ms = self._clock_ms() - self._settings.serving.retire_after_s * 1000
         retired = []
-        with self.ledger.held():
+        with self.ledger.held(wait=wait):
             for served in self.listed():
                 steps = self.ledger.steps()
                 if served.role != "idle" or _idle_since_ms(steps, served) > due_ms:

@@ -22,6 +22,7 @@ from feature_store.writing import FeatureWriter
 from ops.experiments.assignment import assign
 from ops.scoring import item_vectors
 from ops.scoring.client import Candidate, Scored, ScoringClient, TooManyCandidatesError
+from ops.scoring.following import RouteFollower
 from ops.scoring.item_vectors import WrongVersionError
 from ops.scoring.routes import RouteReader, Routes, routes_at_hand
 from ops.scoring.scorer import ScoringLoop, TritonScorer, lexical_of
@@ -305,12 +306,25 @@ def test_steps_reach_the_topic_and_clickhouse_once_each(
         assert reader.read().interaction.pinned
     finally:
         reader.close()
+    # An engine follows: vectors are read before a version is routed to.
+    prepared: list[int] = []
+    with RouteFollower(settings, broker, prepare=prepared.append, every_s=0.1) as follower:
+        assert follower() == routes_at_hand(settings)
+        assert prepared == [3, 4]
+        with server.publisher() as publisher:
+            publisher.pin("interaction", pinned=False)
+            announce(settings, publisher.ledger)
+        until_s = time.monotonic() + 20
+        while follower().interaction.pinned and time.monotonic() < until_s:
+            time.sleep(0.05)
+        assert follower() == routes_at_hand(settings)
+        assert follower.trouble == ""
     consumer = KafkaConsumer(
         STUDENTS, bootstrap_servers=broker, auto_offset_reset="earliest", consumer_timeout_ms=5000
     )
     read = [msgspec.json.decode(record.value, type=StudentStep) for record in consumer]
     consumer.close()
-    assert [step.step_id for step in read][-1] == len(steps) + 1
+    assert [step.step_id for step in read][-1] == len(steps) + 2
     embedded_client.command("TRUNCATE TABLE student_versions")
     lines = b"\n".join(msgspec.json.encode(row_of(step)) for step in [*steps, *steps])
     embedded_client.raw_insert("student_versions", insert_block=lines, fmt="JSONEachRow")

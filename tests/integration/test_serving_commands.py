@@ -34,7 +34,7 @@ def relevance(server: Serving, *arguments: str) -> subprocess.CompletedProcess[s
     return subprocess.run(
         [sys.executable, "-m", "ops.cli.main", *arguments],
         cwd=ROOT,
-        env=kept | server.variables | {"COLUMNS": "200"},
+        env=kept | dict(server.variables) | {"COLUMNS": "200"},
         capture_output=True,
         text=True,
         timeout=120,

@@ -86,3 +86,11 @@ def test_each_step_is_sent_until_it_is_marked(tmp_path: Path) -> None:
     (tmp_path / "steps.sent").write_text("garbage")
     assert ledger.send(send) == 3
     assert sent == [1, 2, 1, 2, 3]
+
+
+def test_only_one_changes_the_repository_at_a_time(tmp_path: Path) -> None:
+    first, second = Ledger(tmp_path), Ledger(tmp_path)
+    with first.held(), pytest.raises(BlockingIOError), second.held(wait=False):
+        raise AssertionError("two hold it")
+    with second.held(wait=False):
+        pass
