@@ -57,8 +57,8 @@ def system_message(policy: Policy, mode: Mode) -> str:
         "Go through the query from left to right, one line for each wish of these kinds:\n"
         f"{subtasks}\n"
         "A line is the words of the query, a bar, the kind, a bar, the words of the item, a bar, the verdict: "
-        "match, mismatch, or unstated if the item does not say. Quote exactly; "
-        f"{NOTHING} stands for no words.\n"
+        "match, mismatch, or unstated if the item does not say. Quote exactly, from the item's named fields rather "
+        f"than its title; {NOTHING} stands for no words.\n"
         "Then the last line, grade and one letter:\n"
         f"{grades}{_example(policy)}"
     )

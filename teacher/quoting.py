@@ -35,6 +35,19 @@ def find_words(text: str, forms: Iterable[str]) -> str:
     return ""
 
 
+def find_in_item(text: str, forms: Iterable[str]) -> str:
+    """Return words of an item's text as `find_words` does, from its named fields if they hold any, else its title.
+
+    A title is where sellers write what they like; the fields say the same in fewer words.
+
+    >>> find_in_item("Kettle, like a teapot\\ncategory: Kitchen / Kettle", ["teapot", "kettle"])
+    'Kettle'
+    """
+    title, _, fields = text.partition("\n")
+    forms = list(forms)
+    return find_words(fields, forms) or find_words(title, forms)
+
+
 def one_slip(word: str, other: str) -> bool:
     """Tell whether one letter lost, doubled, swapped or mistaken makes one word of the other.
 

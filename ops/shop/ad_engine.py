@@ -102,6 +102,10 @@ class AdEngine:
         """Read features for every search from now on."""
         self._features = features
 
+    def score_with(self, *, control: Scorer, treatment: Scorer) -> None:
+        """Score the arms with these from now on."""
+        self._scorers = {self._experiment.control: control, self._experiment.treatment: treatment}
+
     def replace(self, item: Item) -> None:
         """Offer an item as it is now. Raises KeyError for one that was not there."""
         self._retriever.replace(item)
@@ -153,6 +157,8 @@ class AdEngine:
         fallback = False
         try:
             scores = _checked(scorer.score(query, candidates), len(candidates))
+            # A scorer with a fallback of its own says so.
+            fallback = bool(getattr(scorer, "fell_back", False))
         except Exception:
             self.failures += 1
             # At 1, 2, 4, 8, ... failures, so that a scorer that is down does not fill the disk.

@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 
 import msgspec
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
@@ -33,7 +34,7 @@ from ops.shop.shop import Shop, fingerprint, open_shop
 from ops.shop.shoppers import Population
 from ops.shop.traffic import Traffic
 from streams.records import ExperimentState
-from streams.topics import CATALOGUE_ITEMS, EXPERIMENT_STATES, TOPICS, UBI_EVENTS, UBI_QUERIES
+from streams.topics import CATALOGUE_ITEMS, EXPERIMENT_STATES, STUDENTS, TOPICS, UBI_EVENTS, UBI_QUERIES
 
 PART = "shop"
 BEAT_EVERY_S = 1.0
@@ -97,6 +98,7 @@ class _Process:
         self._beat("starting", "opening the shop", {})
         self._shop = open_shop(settings.shop)
         self._engine = build_engine(settings, self._shop)
+        self._arms = ExitStack()
         self._features: EngineFeatures | None = None
         self._opening: Future[EngineFeatures] | None = None
         self._feed = CatalogueFeed(
@@ -112,8 +114,16 @@ class _Process:
         self._population = Population(shoppers=settings.shop.shoppers, seed=settings.shop.seed)
         self._about = f"{len(self._shop.items)} items, {len(self._shop.queries)} queries"
         logger.info("%s, fingerprint %s", self._about, fingerprint(self._shop))
-        wanted = (UBI_QUERIES, UBI_EVENTS, EXPERIMENT_STATES, CATALOGUE_ITEMS)
+        wanted = (UBI_QUERIES, UBI_EVENTS, EXPERIMENT_STATES, CATALOGUE_ITEMS, STUDENTS)
         kafka.ensure_topics(settings, bootstrap, [spec for spec in TOPICS if spec.name in wanted])
+        if settings.shop.students:
+            # Only where they score: they bring onnxruntime and Triton's client along.
+            from ops.shop.student_arms import StudentArms
+
+            lexical = LexicalScorer(self._shop.items.values())
+            arms = StudentArms(settings, bootstrap, items=self._shop.items, lexical=lexical)
+            self._engine.score_with(control=arms.control, treatment=arms.treatment)
+            self._arms.enter_context(arms)
         self._states: KafkaConsumer = kafka.consumer(settings, bootstrap, group_id=None)
         self._producer: KafkaProducer = kafka.producer(
             settings, bootstrap, linger_ms=LINGER_MS, max_block_ms=1000
@@ -206,6 +216,7 @@ class _Process:
         self._states.close(timeout_ms=300)
         if self._features:
             self._features.close()
+        self._arms.close()
         self._beat("stopping", "stopped")
 
     def _read_states_so_far(self, stop: threading.Event) -> None:

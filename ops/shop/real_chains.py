@@ -197,10 +197,12 @@ class ChainWriter:
 
 
 def find(text: str, asked: str) -> str:
-    """Return `asked` as it stands in `text`, a plural s and case apart; empty if it does not."""
+    """Return `asked` as it stands in the fields of `text` or else its title, a plural s and case apart; or empty."""
     if not asked:
         return ""
-    match = re.search(rf"(?<!\w){re.escape(asked)}s?(?!\w)", text, re.IGNORECASE)
+    wanted = re.compile(rf"(?<!\w){re.escape(asked)}s?(?!\w)", re.IGNORECASE)
+    title, _, fields = text.partition("\n")
+    match = wanted.search(fields) or wanted.search(title)
     return match.group() if match else ""
 
 

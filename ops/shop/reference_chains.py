@@ -14,7 +14,7 @@ from ops.shop.truth import Facts, is_made_for
 from ops.shop.wording import forms
 from teacher.examples import ChainLine
 from teacher.policy import Verdict
-from teacher.quoting import find_words
+from teacher.quoting import find_in_item, find_words
 
 ATTRIBUTES: Final = ("colour", "size", "material", "quantity", "audience")
 
@@ -47,22 +47,22 @@ def _findings(query: str, intent: Facts, text: str, item: Facts) -> Iterator[tup
     """Yield subtask, words of the query, words of the item, and whether the wish is met."""
     if intent.product_type:
         same = item.product_type == intent.product_type
-        yield "category", find_words(query, _names(intent)), find_words(text, _names(item)), same
+        yield "category", find_words(query, _names(intent)), find_in_item(text, _names(item)), same
     if intent.brand:
         met = item.brand == intent.brand
-        yield "brand", find_words(query, [intent.brand]), find_words(text, [item.brand]), met
+        yield "brand", find_words(query, [intent.brand]), find_in_item(text, [item.brand]), met
     if intent.series:
         met = (intent.series, intent.model or item.model) == (item.series, item.model)
-        yield "model", find_words(query, _models(intent)), find_words(text, _models(item)), met
+        yield "model", find_words(query, _models(intent)), find_in_item(text, _models(item)), met
     for name in ATTRIBUTES:
         if wish := getattr(intent, name):
             value = getattr(item, name)
-            told = find_words(text, forms(name, value)) if value else ""
+            told = find_in_item(text, forms(name, value)) if value else ""
             yield name, find_words(query, forms(name, wish)), told, wish == value
     if intent.compatibility:
         device = item.compatibility or item.identity()
         met = is_made_for(device, intent.compatibility)
-        yield "compatibility", find_words(query, [intent.compatibility]), find_words(text, [device]), met
+        yield "compatibility", find_words(query, [intent.compatibility]), find_in_item(text, [device]), met
 
 
 def _names(facts: Facts) -> list[str]:

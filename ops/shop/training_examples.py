@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 
+from ops.settings import Streams as StreamsSettings
 from ops.shop import catalogue, queries, real_catalogue
 from ops.shop.items import Item
 from ops.shop.judged_pairs import EVALUATION_SEED, GOLDEN_SEED, GOLDEN_SHARE, text_of
@@ -20,12 +21,22 @@ from ops.shop.reference_chains import chain
 from ops.shop.retrieval import Retriever
 from ops.shop.truth import Grade, grade
 from streams.item_text import query_text
+from streams.records import TrafficClass
 from teacher.attacks import attacks
 from teacher.examples import Example
 
 SHOP_ITEMS = 2_000
 SHOP_QUERIES = 1_200
-PAIRS_OF_SHOP = 300
+PAIRS_OF_SHOP = 180
+#: Draws for a pair at most: of a grade that has its share, no more are taken.
+TRIES = 20
+#: A lone brand or kind of product is rare among distinct queries, and frequent in traffic.
+CLASS_SHARES: Mapping[TrafficClass, float] = {
+    TrafficClass.HEAD: 0.03,
+    TrafficClass.TORSO: 0.27,
+    TrafficClass.TAIL: 0.7,
+}
+SHARES = StreamsSettings()
 #: Candidates are mostly substitutes; rarer grades are learned from as well.
 GRADE_SHARES: Mapping[str, float] = {"E": 0.36, "S": 0.32, "C": 0.13, "I": 0.19}
 ATTACKED = 0.3
@@ -53,11 +64,16 @@ def _of_shop(seed: int, count: int, unseen: Collection[str]) -> list[Example]:
     rng = random.Random(f"training examples {seed}")
     wanted = {label: round(share * count) for label, share in GRADE_SHARES.items()}
     chosen: list[Example] = []
-    texts = [each.text for each in traffic if each.text not in unseen]
-    rng.shuffle(texts)
-    for text in texts * 4:
+    classes = queries.traffic_classes(traffic, head_share=SHARES.head_share, torso_share=SHARES.torso_share)
+    by_class: dict[TrafficClass, list[str]] = {}
+    for each, name in zip(traffic, classes, strict=True):
+        if each.text not in unseen:
+            by_class.setdefault(name, []).append(each.text)
+    there = sorted(by_class)
+    for drawn in rng.choices(there, [CLASS_SHARES[name] for name in there], k=TRIES * count):
         if len(chosen) >= count:
             break
+        text = rng.choice(by_class[drawn])
         item_id = rng.choice(retriever.candidates(text))
         given = grade(intents[text], generated.facts[item_id])
         if wanted[given.value] <= 0:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from teacher.quoting import MIN_SLIP_LETTERS, find_words, one_slip
+from teacher.quoting import MIN_SLIP_LETTERS, find_in_item, find_words, one_slip
 
 
 @pytest.mark.parametrize(
@@ -61,3 +61,10 @@ def test_each_kind_of_slip_is_one(word: str, data: st.DataObject) -> None:
 def test_two_mistakes_are_not_one_slip(word: str) -> None:
     assert not one_slip(word, "x" + word[1:-1] + "y")
     assert not one_slip(word, word + "xy")
+
+
+def test_an_items_named_fields_come_before_its_title() -> None:
+    assert find_in_item("Red mug\ncolour: RED", ["red"]) == "RED"
+    assert find_in_item("Red mug\ncolour: blue", ["red"]) == "Red"
+    assert find_in_item("Red mug", ["red"]) == "Red"
+    assert find_in_item("", ["red"]) == ""

@@ -119,3 +119,16 @@ def test_arms_are_those_of_the_assignment(small_settings: Settings, small_shop: 
 def test_bids_are_positive_and_seeded() -> None:
     assert draw_bids(ITEMS, seed=1) == draw_bids(ITEMS, seed=1) != draw_bids(ITEMS, seed=2)
     assert min(draw_bids(ITEMS, seed=1).values()) > 0
+
+
+def test_a_scorer_with_a_fallback_of_its_own_says_so() -> None:
+    class FellBack(Fixed):
+        version = "last-known"
+        fell_back = True
+
+    engine = engine_with(Fixed([0.5] * len(ITEMS)))
+    scorer = FellBack([0.5] * len(engine.candidates("red")))
+    engine.score_with(control=scorer, treatment=scorer)
+    page = engine.search("red", "shopper")
+    assert (page.student_version, page.fallback) == ("last-known", True)
+    assert engine.failures == 0

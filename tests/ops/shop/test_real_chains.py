@@ -62,3 +62,4 @@ def test_find_keeps_the_texts_own_words() -> None:
     assert find("Two Lamps here", "lamp") == "Lamps"
     assert find("Lampshade", "lamp") == ""
     assert find("C++ (book)", "c++ (") == ""
+    assert find("LAMP of steel\ncategory: Lamps", "lamp") == "Lamps"

@@ -31,12 +31,19 @@ def test_verdicts_and_words() -> None:
         for line in chain("kupex rd wok steel 24cm", wish, PAN_TEXT, PAN)
     }
     assert found == {
-        "category": ("wok", "non stick pan", Verdict.MISMATCH),
+        "category": ("wok", "Frying pan", Verdict.MISMATCH),
         "brand": ("kupex", "Kupex", Verdict.MATCH),
         "colour": ("rd", "dark blue", Verdict.MISMATCH),
         "material": ("steel", "inox", Verdict.MATCH),
         "size": ("24cm", "", Verdict.UNSTATED),
     }
+
+
+def test_a_title_that_names_the_query_does_not_hide_what_the_fields_say() -> None:
+    """The item's words come from its named fields, which say what it is, whatever stands in the title."""
+    stuffed = PAN_TEXT.replace("\n", " wok red wok, frying pan\n", 1)
+    lines = chain("red wok", Facts(product_type="wok"), stuffed, PAN)
+    assert [(line.item_words, line.verdict) for line in lines] == [("Frying pan", Verdict.MISMATCH)]
 
 
 def test_what_the_query_does_not_name_has_no_line() -> None:
