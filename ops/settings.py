@@ -154,6 +154,9 @@ class Shop(Section):
     page_size: int = Field(10, ge=1, le=100)
     history_searches: int = Field(4_000, ge=0, description="searches of the day before the experiment")
     oracle_noise: float = Field(0.15, ge=0, description="standard deviation added to the oracle's score")
+    students: bool = Field(
+        False, description="the published students score both arms through Triton, not the two scorers above"
+    )
     changed_share_per_hour: Share = Field(0.05, description="of the items, whose offers sellers reword")
 
 
@@ -227,7 +230,7 @@ class Sampling(Section):
         smallest = self.tokens_per_hour * (self.uniform_share or 1)
         if smallest < 4 * self.tokens_per_judgement:
             raise ValueError(
-                "tokens_per_hour must pay for four judgements of tokens_per_judgement in each share, uniform_share too:"
+                "tokens_per_hour must pay for four judgements of tokens_per_judgement, in uniform_share too:"
                 f" expected at least {4 * self.tokens_per_judgement:g} tokens, got {smallest:g}"
             )
         return self
@@ -342,7 +345,7 @@ class Gate(Section):
     held_out_pairs: int = Field(1000, ge=10, description="recent ones that are kept")
     least_queries: int = Field(30, ge=10, description="with fewer of them nothing is published")
     window: int = Field(200, ge=50, description="latest judgements that are watched for poison and drift")
-    reference: int = Field(2000, ge=100, description="judgements before these, to compare them with")
+    reference: int = Field(500, ge=100, description="judgements before these, to compare them with")
     disagreement_rise: float = Field(0.05, gt=0, description="stops publishing, if it is no chance")
     guard_alpha: float = Field(0.01, gt=0, lt=0.5, description="chance that it stops for nothing")
     most_refused: Share = Field(0.2, description="of the window's records; more stop publishing")

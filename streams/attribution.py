@@ -45,6 +45,7 @@ class Context(msgspec.Struct, array_like=True, gc=False):
     traffic_class: str
     arms: dict[str, str]
     student_version: str
+    searches: int = 1
 
 
 class Shown(msgspec.Struct, array_like=True, gc=False):
@@ -101,11 +102,23 @@ _UNKNOWN = Context("", "", TrafficClass.UNKNOWN.value, {}, "")
 
 
 def observe_query(
-    page: Page, query: Query, traffic_class: TrafficClass, *, windows: Windows, out: Emitted
+    page: Page,
+    query: Query,
+    traffic_class: TrafficClass,
+    *,
+    windows: Windows,
+    out: Emitted,
+    searches: int = 1,
 ) -> None:
-    """Add a search to its page. The first query of a page gives the context; rows that lacked it are mended."""
+    """Add a search to its page. The first query of a page gives the context; rows that lacked it are mended.
+    `searches` is how often the query was searched of late, this time included."""
     context = Context(
-        query.event_id, normalise_query(query.query), traffic_class.value, query.arms, query.student_version
+        query.event_id,
+        normalise_query(query.query),
+        traffic_class.value,
+        query.arms,
+        query.student_version,
+        searches,
     )
     out.add("queries", _query_row(query, context))
     for experiment, arm in query.arms.items():
@@ -204,6 +217,9 @@ def _emit_impression(
                 window_start_s=_window_start(interaction.timestamp_ms, windows),
                 position=interaction.position,
                 impressions=1,
+                score=interaction.score,
+                searches=context.searches,
+                traffic_class=context.traffic_class,
             )
         )
 
@@ -262,6 +278,8 @@ def _count_act(context: Context, event: Interaction, position: int, windows: Win
                 position=position,
                 clicks=clicks,
                 purchases=purchases,
+                searches=context.searches,
+                traffic_class=context.traffic_class,
             )
         )
 

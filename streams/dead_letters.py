@@ -12,8 +12,12 @@ from typing import Any
 
 import msgspec
 
+from streams.topics import MAX_DEAD_LETTER_BYTES
+
 MAX_DETAIL_CHARS = 500
 PREVIEW_BYTES = 4096
+#: The topic's limit holds for the whole record; headers and framing need some of it.
+MAX_VALUE_BYTES = MAX_DEAD_LETTER_BYTES - 65_536
 #: How often a record was sent again: a letter that keeps coming back is recognised by it.
 RESENT_HEADER = "resent"
 
@@ -57,6 +61,24 @@ class DeadLetter(msgspec.Struct, frozen=True, gc=False, kw_only=True):
             "event_time": self.at_ms,
             "version": 1,
         }
+
+
+def letter_of(record: Any, *, reason: str, detail: str, at_ms: int) -> DeadLetter:
+    """Return the dead letter of a record as kafka-python gives it, its value cut where it is too large."""
+    value = record.value or b""
+    if len(value) > MAX_VALUE_BYTES:
+        detail = f"(cut to {MAX_VALUE_BYTES} of {len(value)} bytes) {detail}"
+    return DeadLetter(
+        topic=record.topic,
+        partition=record.partition,
+        offset=record.offset,
+        reason=reason,
+        detail=detail,
+        key=record.key,
+        value=value[:MAX_VALUE_BYTES],
+        at_ms=at_ms,
+        resent=resent_count(record.headers),
+    )
 
 
 def from_message(

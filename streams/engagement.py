@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from streams.records import EngagementDelta, EngagementWindow, ItemEngagement
+from streams.records import EngagementDelta, EngagementWindow, ItemEngagement, TrafficClass
 
 #: Positions beyond share one average.
 DEEPEST_POSITION = 50
@@ -48,9 +48,11 @@ class PositionCurve:
 
 
 class QueryWindow(msgspec.Struct, array_like=True):
-    """The counts of one query in one window, by item."""
+    """The counts of one query in one window, by item; `searches` is the most that a delta told, with its class."""
 
     items: dict[str, ItemEngagement]
+    searches: int = 0
+    traffic_class: str = TrafficClass.UNKNOWN.value
 
 
 class Engagement:
@@ -74,6 +76,8 @@ class Engagement:
         window = queries.get(delta.query)
         if window is None:
             window = queries[delta.query] = QueryWindow({})
+        if delta.searches >= window.searches:
+            window.searches, window.traffic_class = delta.searches, delta.traffic_class
         item = window.items.get(delta.item_id)
         if item is None:
             if len(window.items) >= MAX_ITEMS:
@@ -84,6 +88,9 @@ class Engagement:
         item.impressions += delta.impressions
         item.clicks += delta.clicks
         item.purchases += delta.purchases
+        if delta.score is not None and 0 <= delta.score <= 1:
+            item.scored += 1
+            item.score_sum += delta.score
         self.curve.learn(delta.position, delta.impressions, delta.clicks)
         self._changed.add((delta.window_start_s, delta.query))
 
@@ -97,6 +104,8 @@ class Engagement:
                 window_s=self._window_s,
                 updated_ms=now_ms,
                 items=list(self._windows[start_s][query].items.values()),
+                searches=self._windows[start_s][query].searches,
+                traffic_class=self._windows[start_s][query].traffic_class,
             )
             for start_s, query in sorted(changed)
             if start_s in self._windows
@@ -106,7 +115,9 @@ class Engagement:
         """Take over windows that were stored. The position curve is learned anew."""
         for window in windows:
             queries = self._windows.setdefault(window.window_start_s, {})
-            queries[window.query] = QueryWindow({item.item_id: item for item in window.items})
+            queries[window.query] = QueryWindow(
+                {item.item_id: item for item in window.items}, window.searches, window.traffic_class
+            )
 
     def forget_old(self) -> Iterator[tuple[int, str]]:
         """Drop all but the latest windows and yield (window start, query) of what was dropped."""

@@ -100,7 +100,15 @@ def _observe(
     known = page.context is not None and page.context.query_event_id == typed.event_id
     # A query that is delivered again must not become more frequent by it.
     counted = frequency.classify if known else partial(frequency.count, now_s=now_ms / 1000)
-    attribution.observe_query(page, typed, counted(normalised), windows=windows, out=out)
+    traffic_class = counted(normalised)
+    attribution.observe_query(
+        page,
+        typed,
+        traffic_class,
+        windows=windows,
+        out=out,
+        searches=max(1, frequency.estimate(normalised)),
+    )
 
 
 def _dead(record: RawRecord, reason: str, detail: str, now_ms: int) -> DeadLetter:

@@ -103,7 +103,9 @@ class Interaction(msgspec.Struct, frozen=True, gc=False, kw_only=True, array_lik
 
 class EngagementDelta(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """What one event adds to a pair's engagement window. Counts are >= 0; `position` counts from 1, 0 where
-    it is not known. `query` is normalised."""
+    it is not known. `query` is normalised, `searches` how often it was searched of late and `traffic_class` what
+    that makes it, as the worker's sketch has it; `score` is the relevance score in [0, 1] of an impression that had
+    one."""
 
     query: str
     item_id: str
@@ -112,27 +114,36 @@ class EngagementDelta(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     impressions: int = 0
     clicks: int = 0
     purchases: int = 0
+    score: float | None = None
+    searches: int = 0
+    traffic_class: str = TrafficClass.UNKNOWN.value
 
 
 class ItemEngagement(msgspec.Struct, gc=False, array_like=True):
-    """One item's counts in one window of one query. COEC is clicks / expected_clicks."""
+    """One item's counts in one window of one query. COEC is clicks / expected_clicks; `scored` of the impressions had
+    a relevance score, `score_sum` in all."""
 
     item_id: str
     impressions: int = 0
     clicks: int = 0
     purchases: int = 0
     expected_clicks: float = 0.0
+    scored: int = 0
+    score_sum: float = 0.0
 
 
 class EngagementWindow(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """All items' engagement under one normalised query in one window, as of `updated_ms`: a record of
-    `engagement.windows`, keyed by the query; it replaces earlier ones of the same query and window."""
+    `engagement.windows`, keyed by the query; it replaces earlier ones of the same query and window. `searches` is how
+    often the query was searched of late, 0 if not known, `traffic_class` what that makes it."""
 
     query: str
     window_start_s: int
     window_s: int
     updated_ms: int
     items: list[ItemEngagement]
+    searches: int = 0
+    traffic_class: str = TrafficClass.UNKNOWN.value
 
 
 class ExperimentState(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -166,6 +177,7 @@ class Pair(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
     `query` and `item_text` are cleaned (`streams.item_text`), `content_hash` names the item text. `reasons` holds
     each term of the sampling priority; after `deadline_ms` (epoch milliseconds) nobody waits for it any more.
+    `traffic_class` is the query's when it was sampled, empty where nobody told it.
     """
 
     query: str
@@ -175,6 +187,7 @@ class Pair(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     reasons: dict[str, float]
     sampled_ms: int
     deadline_ms: int
+    traffic_class: str = ""
 
 
 class SubtaskVerdict(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -197,7 +210,8 @@ class Judgement(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
     Its identity is (query, item_id, content_hash, teacher_id, prompt_hash). `grades` maps each grade's label to
     its probability (they sum to 1), `grade` is the likeliest label, `relevance_score` in [0, 1] the expectation of
-    the grades' gains. `unlocated` counts quoted words that stand in neither text.
+    the grades' gains. `unlocated` counts quoted words that stand in neither text. `traffic_class` of the query and
+    `sampled_ms` of the pair are empty and 0 where nobody told them.
     """
 
     query: str
@@ -217,15 +231,17 @@ class Judgement(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     cached_tokens: int
     completion_tokens: int
     judged_ms: int
+    traffic_class: str = ""
+    sampled_ms: int = 0
 
 
 class StudentStep(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """A step in the life of a student's version: a record of the compacted topic `relevance.students`, keyed by kind.
 
     `kind` is interaction or representation, `version` its number (from 1, never used again), `parent` that of the
-    version it was trained from (0: none). `step` is published, refused, promoted, rolled_back, pinned, unpinned or
-    retired. `offsets` are the judgements that the version has seen (the next offset of each "topic/partition"),
-    `gate` the figures it was let through with, `decision` the reason in words.
+    version it was trained from (0: none). `step` is exported (no server was known), published, refused, promoted,
+    rolled_back, pinned, unpinned or retired. `offsets` are the judgements that the version has seen (the next offset
+    of each "topic/partition"), `gate` the figures it was let through with, `decision` the reason in words.
 
     What holds after the step stands in every record, so a kind's last one says which version scores which arm:
     `champion` the control, `challenger` the treatment (0: none; then the champion does), `previous` the champion

@@ -27,6 +27,7 @@ TABLES = (
     "student_versions",
     "feature_reads",
     "feature_audits",
+    "sampled_pairs",
 )
 NIL_UUID = "00000000-0000-0000-0000-000000000000"
 MAX_BLOCK_BYTES = 700_000

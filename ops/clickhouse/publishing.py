@@ -12,8 +12,9 @@ from ops import endpoints
 from ops.kafka import ensure_topics, producer
 from ops.settings import Settings
 from ops.stack.broker_probe import failure
+from streams.dead_letters import DeadLetter
 from streams.rows import to_blocks
-from streams.topics import METRICS_ROWS, TOPICS
+from streams.topics import DEAD_LETTERS, METRICS_ROWS, TOPICS
 
 SEND_TIMEOUT_S = 60.0
 
@@ -51,3 +52,15 @@ def publish(client: KafkaProducer, table: str, rows: Sequence[Any]) -> int:
     for future in sent:
         future.get(timeout=SEND_TIMEOUT_S)
     return len(rows)
+
+
+def publish_dead_letters(client: KafkaProducer, letters: Sequence[DeadLetter]) -> None:
+    """Send dead letters to their topic and their rows to the store; return once the broker has all. Raises
+    KafkaError if it won't."""
+    sent = [
+        client.send(DEAD_LETTERS, key=letter.key, value=letter.value, headers=letter.headers())
+        for letter in letters
+    ]
+    publish(client, "dead_letters", [letter.row() for letter in letters])
+    for future in sent:
+        future.get(timeout=SEND_TIMEOUT_S)

@@ -76,8 +76,18 @@ def expected_parts(settings: Settings) -> list[str]:
     """Return the parts that must be alive; where the broker is elsewhere, its workers may be too."""
     if settings.kafka:
         return []
-    features = ["features"] if settings.stack.features else []
-    return ["broker", *(f"streams-{n}" for n in range(1, settings.stack.workers + 1)), *features]
+    more = [part for part, runs in _switched(settings).items() if runs]
+    return ["broker", *(f"streams-{n}" for n in range(1, settings.stack.workers + 1)), *more]
+
+
+def _switched(settings: Settings) -> dict[str, bool]:
+    stack = settings.stack
+    workers = range(1, settings.teacher_worker.workers + 1)
+    return {
+        "features": stack.features,
+        "sampler": stack.sampler,
+        **{f"teacher-worker-{number}": stack.teacher_workers for number in workers},
+    }
 
 
 def _of_parts(settings: Settings, parts: Sequence[Part]) -> list[Problem]:

@@ -8,13 +8,13 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import msgspec
-from kafka import TopicPartition
-from kafka.admin import KafkaAdminClient, OffsetSpec
+from kafka.admin import KafkaAdminClient
 from kafka.errors import KafkaError
 
+from ops.group_lag import group_lag
 from ops.kafka import connection
 from ops.settings import Settings
 from ops.stack import broker_probe
@@ -23,11 +23,13 @@ from streams.topics import (
     ENGAGEMENT_WINDOWS,
     JUDGEMENTS,
     METRICS_ROWS,
+    PAIRS,
     UBI_EVENTS,
     UBI_QUERIES,
 )
 
 FEATURE_TOPICS = (ENGAGEMENT_WINDOWS, CATALOGUE_ITEMS, JUDGEMENTS)
+SAMPLER_TOPICS = (ENGAGEMENT_WINDOWS, CATALOGUE_ITEMS, JUDGEMENTS, PAIRS)
 HISTORY_EVERY_S = 10
 HISTORY_POINTS = 60
 REQUEST_TIMEOUT_MS = 5000
@@ -48,25 +50,6 @@ class GroupLag(msgspec.Struct, frozen=True, kw_only=True):
     history: list[tuple[int, int]]
 
 
-def records_behind(
-    *,
-    earliest: Mapping[tuple[str, int], int],
-    latest: Mapping[tuple[str, int], int],
-    committed: Mapping[tuple[str, int], int],
-) -> int:
-    """Sum end less committed offset over partitions.
-
-    A partition without a commit, or with one that retention has passed, counts from its first record.
-
-    >>> records_behind(earliest={("t", 0): 5}, latest={("t", 0): 9}, committed={("t", 0): 2})
-    4
-    """
-    return sum(
-        max(0, end - max(committed.get(partition, -1), earliest[partition]))
-        for partition, end in latest.items()
-    )
-
-
 class LagWatch:
     """Asks for the lag of the project's consumer groups from `start` to `stop`; `latest` never waits."""
 
@@ -80,6 +63,12 @@ class LagWatch:
             ("streams", settings.streams.group, (UBI_QUERIES, UBI_EVENTS)),
             ("metrics", settings.metrics.group, (METRICS_ROWS,)),
             *([("features", settings.features.group, FEATURE_TOPICS)] if settings.stack.features else []),
+            *([("sampler", settings.sampling.group, SAMPLER_TOPICS)] if settings.stack.sampler else []),
+            *(
+                [("teacher", settings.teacher_worker.group, (PAIRS,))]
+                if settings.stack.teacher_workers
+                else []
+            ),
         )
         self._history: dict[str, deque[tuple[int, int]]] = {
             name: deque(maxlen=HISTORY_POINTS) for name, _, _ in self._groups
@@ -127,22 +116,9 @@ class LagWatch:
         return [self._ask_group(admin, *group) for group in self._groups]
 
     def _ask_group(self, admin: KafkaAdminClient, name: str, group: str, topics: Sequence[str]) -> GroupLag:
-        described = {topic["name"]: topic for topic in admin.describe_topics(list(topics))}
-        partitions = [
-            TopicPartition(topic, partition["partition_index"])
-            for topic in topics
-            for partition in described.get(topic, {}).get("partitions", ())
-        ]
-        if not partitions:
+        records = group_lag(admin, group, topics)
+        if records is None:
             return self._lag(name, group, tuple(topics), None, f"no topic {' or '.join(topics)} yet")
-        latest = admin.list_partition_offsets(dict.fromkeys(partitions, OffsetSpec.LATEST))
-        earliest = admin.list_partition_offsets(dict.fromkeys(partitions, OffsetSpec.EARLIEST))
-        committed = admin.list_group_offsets({group: partitions}).get(group, {})
-        records = records_behind(
-            earliest={tuple(partition): found.offset for partition, found in earliest.items()},
-            latest={tuple(partition): found.offset for partition, found in latest.items()},
-            committed={tuple(partition): found.offset for partition, found in committed.items()},
-        )
         return self._lag(name, group, tuple(topics), records, "")
 
     def _lag(

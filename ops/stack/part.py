@@ -60,13 +60,19 @@ def main(name: str) -> None:
         from ops import features_process
 
         features_process.run(settings, bootstrap, stop=stop_event())
+    elif name == "sampler":
+        from ops import sampling_process
+
+        sampling_process.run(settings, bootstrap, stop=stop_event())
     elif name == "shop":
         _without_torch()
         from ops.shop import process
 
         process.run(settings, bootstrap, stop=stop_event())
     else:
-        raise ValueError(f"expected broker, streams-N, metrics, features or shop, got {name!r}")
+        raise ValueError(
+            f"expected broker, streams-N, metrics, features, sampler or shop, got {name!r}"
+        )
 
 
 def _without_torch() -> None:

@@ -40,6 +40,8 @@ def parts(settings: Settings, *, shop: bool = True) -> list[Part]:
     # The shop waits for neither: without features it serves pages all the same.
     if settings.stack.features:
         chosen.append(Part("features", 3, "definitions applied, first look at the topics", 120, 4))
+    if settings.stack.sampler:
+        chosen.append(Part("sampler", 3, "first look at the topics", 120, 4))
     if shop:
         chosen.append(Part("shop", 3, "catalogue made, first searches sent", 180, 4))
     return chosen

@@ -166,3 +166,16 @@ def test_what_was_read_for_a_search_is_one_row_however_often_it_is_delivered() -
     assert rows[0]["normalised_query"] == "red shoes"
     assert (rows[0]["item_ids"], rows[0]["read_us"], rows[0]["as_of_us"]) == (["a"], [7], [None])
     assert "feature_reads" not in emit([searched()]).rows
+
+
+def test_deltas_say_how_often_a_query_is_searched_and_what_the_impression_scored() -> None:
+    page, out = Page(NOW_MS, NOW_MS), Emitted()
+    scored = parse_event(
+        encode(event_record(event_attributes={"object": {"object_id": "i1"}, "score": 0.25})),
+        dialect=Dialect(),
+        now_ms=NOW_MS,
+    )
+    observe(page, scored, windows=WINDOWS, out=out)
+    observe_query(page, searched(), TrafficClass.TAIL, windows=WINDOWS, out=out, searches=7)
+    observe(page, happened("click", at_ms=1), windows=WINDOWS, out=out)
+    assert [(delta.score, delta.searches) for delta in out.deltas] == [(0.25, 7), (None, 7)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,7 @@ from streams.records import EngagementDelta
 
 
 def delta(
-    item: str = "i1", *, query: str = "q", start_s: int = 0, position: int = 1, **counts: int
+    item: str = "i1", *, query: str = "q", start_s: int = 0, position: int = 1, **counts: Any
 ) -> EngagementDelta:
     return EngagementDelta(query=query, item_id=item, window_start_s=start_s, position=position, **counts)
 
@@ -91,3 +92,30 @@ def test_stored_windows_are_taken_over() -> None:
     after.add(delta(impressions=1))
     (window,) = after.take_changed(now_ms=0)
     assert (window.items[0].impressions, window.items[0].clicks) == (4, 1)
+
+
+def test_scores_and_frequency_travel_with_the_window_and_over_a_restart() -> None:
+    held = engagement()
+    for searches, score in ((3, 0.2), (9, 0.6), (4, None), (2, 7.0)):
+        held.add(
+            EngagementDelta(
+                query="q",
+                item_id="i1",
+                window_start_s=0,
+                position=1,
+                impressions=1,
+                score=score,
+                searches=searches,
+                traffic_class="torso" if searches == 9 else "tail",
+            )
+        )
+    (window,) = held.take_changed(now_ms=0)
+    assert (window.searches, window.traffic_class) == (9, "torso")
+    # Neither a missing score nor one outside [0, 1] counts.
+    assert (window.items[0].impressions, window.items[0].scored) == (4, 2)
+    assert window.items[0].score_sum == pytest.approx(0.8)
+    again = engagement()
+    again.restore([window])
+    again.add(delta(impressions=1))
+    (restored,) = again.take_changed(now_ms=1)
+    assert (restored.searches, restored.traffic_class, restored.items[0].scored) == (9, "torso", 2)
