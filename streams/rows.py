@@ -28,6 +28,7 @@ TABLES = (
     "feature_reads",
     "feature_audits",
     "sampled_pairs",
+    "student_updates",
 )
 NIL_UUID = "00000000-0000-0000-0000-000000000000"
 MAX_BLOCK_BYTES = 700_000

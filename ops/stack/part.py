@@ -64,6 +64,10 @@ def main(name: str) -> None:
         from ops import sampling_process
 
         sampling_process.run(settings, bootstrap, stop=stop_event())
+    elif name == "trainer":
+        from ops import trainer_process
+
+        trainer_process.run(settings, bootstrap, stop=stop_event())
     elif name == "shop":
         _without_torch()
         from ops.shop import process
@@ -71,7 +75,7 @@ def main(name: str) -> None:
         process.run(settings, bootstrap, stop=stop_event())
     else:
         raise ValueError(
-            f"expected broker, streams-N, metrics, features, sampler or shop, got {name!r}"
+            f"expected broker, streams-N, metrics, features, sampler, trainer or shop, got {name!r}"
         )
 
 

@@ -7,9 +7,20 @@ import importlib
 import click
 
 #: Commands by name, and the module that holds each one under its own name.
-COMMANDS = {name: name for name in ("train", "evaluate", "ablate", "publish", "promote", "rollback")} | {
-    "list": "versions"
-}
+COMMANDS = {
+    name: name
+    for name in (
+        "train",
+        "evaluate",
+        "ablate",
+        "publish",
+        "promote",
+        "rollback",
+        "follow",
+        "accept",
+        "rebuild",
+    )
+} | {"list": "versions"}
 
 
 class Commands(click.Group):
@@ -40,4 +51,7 @@ def students() -> None:
     relevance students promote     make a served one the champion
     relevance students rollback    go back to the champion before
     relevance students list        show all versions and who serves whom
+    relevance students follow      train on judgements as they come, publish what passes the gate
+    relevance students accept      learn after all from judgements that a guard has set aside
+    relevance students rebuild     make a version again from the log of judgements
     """

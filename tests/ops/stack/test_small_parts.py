@@ -41,6 +41,13 @@ def test_no_broker_and_no_shop_where_they_are_elsewhere() -> None:
     assert [part.name for part in plan.parts(without, shop=False)] == ["streams-1", "metrics"]
 
 
+def test_the_trainer_starts_where_it_is_asked_for() -> None:
+    asked = Settings(stack=Stack(trainer=True))
+    assert {part.name for part in plan.parts(asked)} - {part.name for part in plan.parts(Settings())} == {
+        "trainer"
+    }
+
+
 def test_stopping_leaves_the_broker_its_time_within_ten_seconds() -> None:
     stages = plan.stages(plan.parts(Settings()))
     before_the_broker_s = plan.STAGE_ALONE_S * (len(stages) - 1)

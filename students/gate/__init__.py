@@ -1,0 +1,1 @@
+"""What lets a challenger through, and what stops publishing altogether: pure functions of figures and judgements."""

@@ -1,0 +1,41 @@
+"""Judgements as the guards see them: beside a person's grade where there is one, beside the champions elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from students.evaluation.scoring import score_pairs
+from students.examples import TrainingExample
+from students.gate.guards import Watched
+from students.saved import LoadedStudent
+
+
+def watched(
+    examples: Sequence[TrainingExample],
+    champions: Sequence[LoadedStudent],
+    *,
+    people: Mapping[tuple[str, str], str],
+    bf16: bool = False,
+) -> list[Watched]:
+    """Return the judgements in order. `people` maps (query, item text) to grades; the champions' distributions are
+    averaged, and none of them may have learned from the judgements."""
+    others = [each for each in examples if (each.query, each.item_text) not in people]
+    pairs = [(each.query, each.item_text) for each in others]
+    scale = champions[0].description.scale
+    distributions = np.mean([score_pairs(each, pairs, bf16=bf16).distributions for each in champions], axis=0)
+    found = iter(distributions)
+    made = []
+    for each in examples:
+        grade = people.get((each.query, each.item_text))
+        doubt = float(grade != each.grade) if grade else 1 - float(next(found)[scale.position(each.grade)])
+        made.append(
+            Watched(
+                query=each.query,
+                grade=each.grade,
+                disagreement=min(max(doubt, 0.0), 1.0),
+                by_people=grade is not None,
+            )
+        )
+    return made

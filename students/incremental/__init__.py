@@ -1,0 +1,1 @@
+"""The incremental trainer: from `relevance.judgements` to a challenger, update by update, each one recorded."""

@@ -1,0 +1,102 @@
+"""A record of `relevance.judgements` as the trainer keeps it, or why it cannot be learned from."""
+
+from __future__ import annotations
+
+import hashlib
+
+import msgspec
+from kafka.consumer.fetcher import ConsumerRecord
+
+from streams.dead_letters import DeadLetter, resent_count
+from streams.records import Judgement
+from streams.topics import MAX_DEAD_LETTER_BYTES
+from students.examples import ExampleError, TrainingExample, from_judgement
+from students.grades import GradeScale
+
+#: The topic's limit holds for the whole record; headers and framing need some of it.
+MAX_VALUE_BYTES = MAX_DEAD_LETTER_BYTES - 65_536
+HEAD, TORSO, TAIL = CLASSES = ("head", "torso", "tail")
+
+_judgement = msgspec.json.Decoder(Judgement).decode
+
+
+class Judged(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A judgement with its stored distribution and evidence. `identity` names it: 16 hexadecimal digits.
+
+    `traffic_class` is head, torso or tail; a query of which nobody told it counts as tail, which is what is mostly
+    sampled. Times are epoch milliseconds, `sampled_ms` 0 if it was not told.
+    """
+
+    identity: str
+    example: TrainingExample
+    traffic_class: str
+    judged_ms: int
+    sampled_ms: int
+
+
+class RefusedError(ValueError):
+    """A record cannot be learned from. `reason` is one word for the dead letter, the message says why."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+
+
+def read(value: bytes | None, scale: GradeScale) -> Judged:
+    """Return the judgement of a record's value. Raises RefusedError."""
+    try:
+        judgement = _judgement(value or b"")
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise RefusedError("not_a_judgement", str(error)) from error
+    try:
+        example = from_judgement(judgement, scale)
+        identity = identity_of(judgement)
+    except (ExampleError, UnicodeEncodeError) as error:
+        raise RefusedError("cannot_be_learned_from", str(error)) from error
+    told = judgement.traffic_class
+    return Judged(
+        identity=identity,
+        example=example,
+        traffic_class=told if told in CLASSES else TAIL,
+        judged_ms=judgement.judged_ms,
+        sampled_ms=judgement.sampled_ms,
+    )
+
+
+def identity_of(judgement: Judgement) -> str:
+    """Return what names a judgement: a hash of query, item, content, teacher and prompt."""
+    key = (
+        judgement.query,
+        judgement.item_id,
+        judgement.content_hash,
+        judgement.teacher_id,
+        judgement.prompt_hash,
+    )
+    return hashlib.blake2b(msgspec.json.encode(key), digest_size=8).hexdigest()
+
+
+def is_held_out(query: str, share: float) -> bool:
+    """Tell whether a query's judgements are kept for the gate and never learned from.
+
+    The rule is a hash of the query alone, case aside, so that it holds for all its items and for ever.
+    """
+    digest = hashlib.blake2b(b"held out:" + query.casefold().encode(), digest_size=8).digest()
+    return int.from_bytes(digest) < share * 2**64
+
+
+def dead_letter(record: ConsumerRecord, error: RefusedError, *, at_ms: int) -> DeadLetter:
+    """Return the dead letter of a refused record."""
+    value, detail = record.value or b"", str(error)
+    if len(value) > MAX_VALUE_BYTES:
+        detail = f"(cut to {MAX_VALUE_BYTES} of {len(value)} bytes) {detail}"
+    return DeadLetter(
+        topic=record.topic,
+        partition=record.partition,
+        offset=record.offset,
+        reason=error.reason,
+        detail=detail,
+        key=record.key,
+        value=value[:MAX_VALUE_BYTES],
+        at_ms=at_ms,
+        resent=resent_count(record.headers),
+    )

@@ -1,0 +1,127 @@
+"""The guards on simulated judgements: silent on a normal window, loud on a poisoned one."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ops.settings import Gate
+from students.gate.guards import LEAST_JUDGEMENTS, Watched, rise, watch
+
+LABELS = ("E", "S", "C", "I")
+MIX = (0.36, 0.32, 0.13, 0.19)
+GATE = Gate(window=256)
+
+
+def simulated(
+    rng: np.random.Generator, count: int, *, flipped: float = 0.0, per_query: int = 4, people: float = 0.0
+) -> list[Watched]:
+    """Return judgements of a teacher beside champions that give its true grade about 0.6, by query and pair.
+
+    A flipped judgement has the grade at the other end of the scale, of which the champions think little.
+    """
+    made = []
+    for number in range(count):
+        grade = int(rng.choice(4, p=MIX))
+        if number % per_query == 0:
+            easy = rng.normal(0, 0.5)
+        certainty = 1 / (1 + np.exp(-(0.5 + easy + rng.normal(0, 1))))
+        by_people = bool(rng.random() < people)
+        right = bool(rng.random() < 0.75)
+        if rng.random() < flipped:
+            grade, certainty, right = 3 - grade, (1 - certainty) / 3, False
+        made.append(
+            Watched(
+                query=f"q{number // per_query}",
+                grade=LABELS[grade],
+                disagreement=float(not right) if by_people else float(1 - certainty),
+                by_people=by_people,
+            )
+        )
+    return made
+
+
+def share_of_alarms(*, flipped: float, people: float = 0.0, trials: int = 200, guard: str = "") -> float:
+    rng = np.random.default_rng(11)
+    fired = 0
+    for _ in range(trials):
+        found = watch(
+            simulated(rng, 1000, people=people),
+            simulated(rng, 256, flipped=flipped, people=people),
+            held_out=simulated(rng, 400),
+            refused=0,
+            labels=LABELS,
+            gate=GATE,
+        )
+        fired += any(guard in ("", alarm.guard) for alarm in found.alarms)
+    return fired / trials
+
+
+def test_a_normal_window_raises_no_alarm() -> None:
+    # Two comparisons at 1 %, one of which also asks for a large index.
+    assert share_of_alarms(flipped=0.0) <= 0.02
+
+
+def test_a_fifth_of_flipped_labels_raises_an_alarm() -> None:
+    assert share_of_alarms(flipped=0.2, guard="disagreement") >= 0.95
+
+
+def test_people_notice_flipped_labels_too() -> None:
+    assert share_of_alarms(flipped=0.2, people=1.0, guard="people") >= 0.8
+    assert share_of_alarms(flipped=0.0, people=1.0) <= 0.02
+
+
+def test_a_mix_that_jumps_raises_an_alarm_and_says_so() -> None:
+    rng = np.random.default_rng(1)
+    earlier = simulated(rng, 1000)
+    later = [Watched(query=f"n{n}", grade="E", disagreement=0.3, by_people=False) for n in range(200)]
+    found = watch(earlier, later, held_out=earlier, refused=0, labels=LABELS, gate=GATE)
+    assert [alarm.guard for alarm in found.alarms] == ["grade_mix"]
+    assert "PSI" in found.alarms[0].why
+
+
+@pytest.mark.parametrize(("refused", "fires"), [(50, False), (80, True), (0, False)])
+def test_too_many_refused_records_raise_an_alarm(refused: int, fires: bool) -> None:
+    rng = np.random.default_rng(2)
+    found = watch(
+        simulated(rng, 500), simulated(rng, 256), held_out=(), refused=refused, labels=LABELS, gate=GATE
+    )
+    assert any(alarm.guard == "refused" for alarm in found.alarms) is fires
+    assert found.figures["watch.refused_share"] == refused / (refused + 256)
+
+
+def test_few_new_judgements_are_watched_with_those_before() -> None:
+    rng = np.random.default_rng(3)
+    earlier, new = simulated(rng, 1000), simulated(rng, 16)
+    held_out = simulated(rng, 200)
+    found = watch(earlier, new, held_out=held_out, refused=0, labels=LABELS, gate=GATE)
+    assert found.figures["watch.disagreement_p_value"] > 0
+    assert watch([], new, held_out=held_out, refused=0, labels=LABELS, gate=GATE).alarms == ()
+    assert watch([], [], held_out=(), refused=0, labels=LABELS, gate=GATE).figures == {}
+
+
+JUDGED = st.lists(
+    st.builds(
+        Watched,
+        query=st.integers(0, 30).map(str),
+        grade=st.sampled_from(LABELS),
+        disagreement=st.floats(0, 1),
+        by_people=st.just(False),
+    ),
+    max_size=90,
+)
+
+
+@given(JUDGED, JUDGED)
+@settings(deadline=None)
+def test_a_rise_is_a_difference_of_means_with_a_p_value(earlier: list[Watched], later: list[Watched]) -> None:
+    found, back = rise(earlier, later), rise(later, earlier)
+    assert (found is None) == (back is None)
+    if found is None or back is None:
+        return
+    assert min(len(earlier), len(later)) >= LEAST_JUDGEMENTS
+    assert found[0] == pytest.approx(-back[0], abs=1e-12)
+    assert -1 <= found[0] <= 1
+    assert 0 <= found[1] <= 1

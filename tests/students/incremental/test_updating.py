@@ -1,0 +1,206 @@
+"""Updates without a broker: what is learned, what is decided, what is kept, and that the log makes it again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+import pytest
+import torch
+
+from ops.settings import Settings
+from students import saved
+from students.grades import ESCI
+from students.incremental import checkpoint as checkpoints
+from students.incremental import lineage as lineages
+from students.incremental.checkpoint import Checkpoint, CheckpointError
+from students.incremental.golden import Golden, read_golden
+from students.incremental.judged import is_held_out
+from students.incremental.learning import weights_hash
+from students.incremental.rebuild import RebuildError, rebuild
+from students.incremental.state import Sorter, State, lesson, taken_back
+from students.incremental.trainer import TrainerError, begin, folder_of
+from students.incremental.updating import Updater
+from tests.students.incremental.samples import judgements, tiny_trainer, write_first, write_golden
+
+PARTITION = "relevance.judgements/0"
+
+
+class Trainer:
+    """A trainer fed by hand: a log of values, and an update for each stretch of it."""
+
+    def __init__(self, tmp_path: Path, encoder: Path, **changed: object) -> None:
+        first = write_first(tmp_path / "start", encoder)
+        golden = write_golden(tmp_path / "golden.jsonl")
+        self.settings: Settings = tiny_trainer(tmp_path / "run", first, golden, **changed)
+        self.golden: Golden = read_golden(golden, ESCI)
+        self.folder = folder_of(self.settings)
+        self.log: list[bytes] = []
+        self.now: Checkpoint = begin(self.settings, lambda _: None)
+        self.updater = Updater(self.settings, self.golden, clock_ms=lambda: 1_700_000_100_000)
+
+    def update(self, values: list[bytes], *, accept: bool = False) -> lineages.Lineage:
+        from students.incremental.judged import RefusedError, read
+
+        sorter = Sorter(
+            self.now.state,
+            golden_queries=self.golden.queries,
+            held_out_share=self.settings.trainer.held_out_share,
+        )
+        for value in values:
+            sorter.at(PARTITION, len(self.log))
+            self.log.append(value)
+            try:
+                sorter.add(read(value, ESCI))
+            except RefusedError:
+                sorter.taken.refused += 1
+        made = self.updater.update(self.now, sorter.taken, accept=accept, say=lambda _: None)
+        state = msgspec.structs.replace(made.state, saved=self.now.state.saved + 1)
+        self.now = Checkpoint(state, made.lineage, made.champion, made.previous)
+        checkpoints.write(self.folder, self.now, keep=3)
+        assert made.lineage is not None
+        lineages.write(self.folder, made.lineage)
+        return made.lineage
+
+    def values(self, name: str, begin: int, end: int) -> Mapping[int, bytes | None]:
+        assert name == PARTITION
+        return {offset: self.log[offset] for offset in range(begin, end)}
+
+
+def encoded(count: int, **options: float) -> list[bytes]:
+    return [msgspec.json.encode(each) for each in judgements(count, **options)]  # type: ignore[arg-type]
+
+
+def test_updates_pass_learn_and_are_made_again_from_the_log(small_encoder: Path, tmp_path: Path) -> None:
+    trainer = Trainer(tmp_path, small_encoder)
+    first_weights = weights_hash(trainer.now.champion)
+    made = [trainer.update([*encoded(160, seed=seed), b"{broken"]) for seed in (1, 2, 3)]
+    outcomes = [each.outcome for each in made]
+    assert "passed" in outcomes, [each.why for each in made]
+    assert made[0].start == first_weights
+    used = [identity for each in made for identity in (*each.used, *each.held_out)]
+    assert len(used) == len(set(used)) == 480
+    assert [each.ranges[PARTITION] for each in made] == [(0, 161), (161, 322), (322, 483)]
+    assert [each.refused for each in made] == [1, 1, 1]
+    assert made[1].replayed > 0
+
+    state = trainer.now.state
+    assert not any(is_held_out(each.judged.example.query, 0.2) for each in state.stored)
+    assert all(is_held_out(each.example.query, 0.2) for each in state.held_out)
+    last = max(each.update for each in made if each.outcome == "passed")
+    assert state.champion == last
+    again = rebuild(trainer.folder, last, log=trainer.values, golden=trainer.golden, say=lambda _: None)
+    assert again.same
+    assert weights_hash(again.student) == lineages.lineage_of(trainer.folder, last).weights
+    assert again.golden["auc"] > 0.8
+
+    trainer.log[5], trainer.log[6] = trainer.log[6], b"{}"
+    with pytest.raises(RebuildError, match=r"expected the \d+ judgements that it used"):
+        rebuild(trainer.folder, last, log=trainer.values, golden=trainer.golden, say=lambda _: None)
+
+
+def test_a_challenger_that_is_kept_is_learned_with_the_next(small_encoder: Path, tmp_path: Path) -> None:
+    # Rates at which nothing is learned.
+    trainer = Trainer(tmp_path, small_encoder, learning_rate=1e-9, head_learning_rate=1e-9)
+    first = trainer.update(encoded(120, seed=1))
+    assert first.outcome == "kept"
+    assert "is not surely above 0" in first.why
+    assert trainer.now.state.champion == 0
+    second = trainer.update(encoded(120, seed=2))
+    assert second.parent == 0
+    assert second.fresh == len(first.used) + len(second.used)
+    assert second.weights != first.weights
+
+
+def test_poisoned_judgements_stop_publishing_and_are_set_aside(small_encoder: Path, tmp_path: Path) -> None:
+    trainer = Trainer(tmp_path, small_encoder)
+    for seed in (1, 2, 3):
+        trainer.update(encoded(200, seed=seed))
+    before = trainer.now
+    assert before.state.champion > 0
+    poisoned = trainer.update(encoded(200, seed=4, flipped=0.4))
+    assert poisoned.outcome == "halted", poisoned.figures
+    assert [alarm.guard for alarm in poisoned.alarms] == ["disagreement"]
+    assert weights_hash(trainer.now.champion) == weights_hash(before.champion)
+    assert trainer.now.state.stored == before.state.stored
+    assert len(trainer.now.state.quarantine) == 200
+    assert trainer.now.state.offsets == {PARTITION: 800}
+    assert not set(poisoned.used) & {each.identity for each in trainer.now.state.unlearned}
+
+    clean = trainer.update(encoded(200, seed=5))
+    assert clean.outcome != "halted", clean.why
+    taken_in = trainer.update(encoded(40, seed=6), accept=True)
+    assert taken_in.accepted
+    assert trainer.now.state.quarantine == ()
+    assert taken_in.fresh >= 150
+
+
+def test_duplicates_are_counted_and_left(small_encoder: Path, tmp_path: Path) -> None:
+    trainer = Trainer(tmp_path, small_encoder)
+    values = encoded(80, seed=1)
+    first = trainer.update([*values, *values[:10]])
+    again = trainer.update([*values, *encoded(20, seed=2)])
+    assert (first.duplicates, again.duplicates) == (10, 80)
+    assert len(again.used) + len(again.held_out) == 20
+
+
+def test_a_champion_that_serving_refuses_is_taken_back(small_encoder: Path, tmp_path: Path) -> None:
+    trainer = Trainer(tmp_path, small_encoder)
+    made = [trainer.update(encoded(160, seed=seed)) for seed in (1, 2)]
+    state = trainer.now.state
+    assert state.champion > 0
+    learned = {each.identity for each in state.learned}
+    assert learned
+    back = taken_back(state)
+    assert back.champion == made[state.champion - 1].parent
+    assert learned <= {each.identity for each in back.unlearned}
+    fresh, _ = lesson(
+        back, Sorter(back, golden_queries=frozenset(), held_out_share=0.2).taken, trainer.settings.trainer
+    )
+    assert learned <= {each.identity for each in fresh}
+
+
+def test_checkpoints_are_whole_or_set_aside(small_encoder: Path, tmp_path: Path) -> None:
+    trainer = Trainer(tmp_path, small_encoder)
+    trainer.update(encoded(80, seed=1))
+    trainer.update(encoded(80, seed=2))
+    assert [path.name for path in checkpoints.numbered(trainer.folder)] == ["000000", "000001", "000002"]
+    found = checkpoints.newest(trainer.folder, lambda _: None)
+    assert found is not None
+    assert found.state == trainer.now.state
+    assert weights_hash(found.champion) == weights_hash(trainer.now.champion)
+
+    weights = trainer.folder / "checkpoints/000002/champion/model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-3] ^= 1
+    weights.write_bytes(content)
+    told: list[str] = []
+    back = begin(trainer.settings, told.append)
+    assert back.state.update == 1
+    assert "000002/champion/model.safetensors: damaged" in told[0]
+    assert "going on from the checkpoint before it" in told[0]
+    names = [path.name for path in (trainer.folder / "checkpoints").iterdir()]
+    assert sorted(names) == ["000000", "000001", "damaged-000002"]
+    with pytest.raises(lineages.LineageError, match="expected the record of update 2"):
+        lineages.lineage_of(trainer.folder, 2)
+
+    for name in ("000000", "000001"):
+        (trainer.folder / "checkpoints" / name / "state.msgpack").write_bytes(b"")
+    with pytest.raises(CheckpointError, match=r"none of 2 checkpoints is whole\. Move the folder"):
+        begin(trainer.settings, told.append)
+
+
+def test_a_first_start_needs_a_student(tmp_path: Path) -> None:
+    with pytest.raises(TrainerError, match=r"expected trainer\.start"):
+        begin(Settings(run_dir=tmp_path), lambda _: None)
+
+
+def test_the_first_student_is_kept_for_rebuilding(small_encoder: Path, tmp_path: Path) -> None:
+    trainer = Trainer(tmp_path, small_encoder)
+    kept = saved.load(trainer.folder / checkpoints.FIRST)
+    assert weights_hash(kept) == weights_hash(trainer.now.champion)
+    assert trainer.now.state == State()
+    with pytest.raises(lineages.LineageError, match=r"no update in .* made version 3"):
+        lineages.update_of(trainer.folder, 3)
+    assert all(torch.isfinite(weight).all() for weight in kept.model.parameters())
