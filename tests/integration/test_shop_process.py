@@ -69,16 +69,18 @@ def running_shop(settings: Settings, broker: str) -> Iterator[None]:
     assert took_s < 3
 
 
-def wait_for(settings: Settings, *, searches: int, clicks: int = 0) -> None:
-    deadline_s = time.monotonic() + 60
+def wait_for(settings: Settings, *, searches: int, clicks: int = 0, feature_reads: int = 0) -> None:
+    deadline_s = time.monotonic() + 120
     while time.monotonic() < deadline_s:
         found = heartbeat.read(settings.run_dir, "shop")
         if found and found.state == "ready":
             counters = found.counters
-            if counters["searches"] >= searches and counters["clicks"] >= clicks:
+            # The reader opens beside the first searches; its counters are there from then on.
+            read = counters.get("feature_reads", 0)
+            if counters["searches"] >= searches and counters["clicks"] >= clicks and read >= feature_reads:
                 return
         time.sleep(0.1)
-    pytest.fail(f"expected {searches} searches and {clicks} clicks within 60 s, got {found}")
+    pytest.fail(f"expected {searches} searches, {clicks} clicks, {feature_reads} reads in 120 s, got {found}")
 
 
 def read_topics(settings: Settings, broker: str) -> dict[str, list[dict[str, Any]]]:
@@ -123,7 +125,7 @@ def test_history_then_live_traffic_then_a_second_start(broker: str, tmp_path: Pa
     experiment = f"shop-{uuid.uuid4().hex[:8]}"
     settings = settings_in(tmp_path, experiment)
     with running_shop(settings, broker):
-        wait_for(settings, searches=250, clicks=20)
+        wait_for(settings, searches=250, clicks=20, feature_reads=1)
     counted = heartbeat.read(tmp_path, "shop")
     assert counted is not None
     assert counted.state == "stopping"
