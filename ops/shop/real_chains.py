@@ -1,8 +1,9 @@
-"""Chains of thought for judged pairs of a real catalogue, written by a program from attributes and the known grade.
+"""Chains of thought for judged pairs of a real catalogue, written by a program from the words of both texts.
 
 Less is known here than of the generated shop: which brands and colours there are is learned from the catalogue,
-measures are read by their units, and what is left of the query is taken for the kind of product. Its verdict follows
-the grade that people gave.
+measures are read by their units, and what is left of the query is taken for the kind of product. Verdicts say
+whether the words agree. They never follow the grade that people gave: a verdict that guesses it leaves the grade's
+probabilities nothing to weigh.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import re
 from collections.abc import Iterable, Sequence
 
 from ops.shop.items import Item, words
-from ops.shop.truth import Grade
 from teacher.examples import ChainLine
 from teacher.policy import Verdict
 
@@ -140,7 +140,7 @@ class ChainWriter:
             brand for brand in brands if len(brand) >= MIN_BRAND_LETTERS and brand not in ordinary
         }
 
-    def chain(self, query: str, text: str, item: Item, grade: Grade) -> tuple[ChainLine, ...]:
+    def chain(self, query: str, text: str, item: Item) -> tuple[ChainLine, ...]:
         """Return the lines for a judged pair; `query` and `text` are the cleaned texts."""
         left = query
         lines: dict[str, ChainLine] = {}
@@ -168,7 +168,7 @@ class ChainWriter:
             met = [word for word in others if _AUDIENCE[word.lower()] == _AUDIENCE[asked.lower()]]
             note("audience", asked, next(iter(met or others), ""), bool(met))
         if asked := _kind(left):
-            note("category", asked, *self._category(asked, text, item, grade, lines.values()))
+            note("category", asked, *_category(asked, text, item))
         return tuple(sorted(lines.values(), key=lambda line: query.index(line.query_words)))
 
     def _brand(self, query: str) -> str:
@@ -180,21 +180,6 @@ class ChainWriter:
                     return phrase
         return ""
 
-    def _category(
-        self, asked: str, text: str, item: Item, grade: Grade, found: Iterable[ChainLine]
-    ) -> tuple[str, bool]:
-        """Return the item's words for its kind of product and whether that is what was asked for."""
-        said = find(text, asked) or find(text, asked.rstrip("s"))
-        leaf = find(text, item.category[-1]) if item.category else ""
-        kinds = {word.rstrip("s") for word in words(asked)} - _FILLER
-        if not said and not kinds & {word.rstrip("s") for word in words(leaf)}:
-            said = find(text, asked.rsplit(maxsplit=1)[-1].rstrip("s"))
-        other_wish_missed = any(line.verdict is Verdict.MISMATCH for line in found)
-        met = grade is Grade.EXACT or (grade is Grade.SUBSTITUTE and (other_wish_missed or bool(said)))
-        first_line = text.partition("\n")[0]
-        told = (said or leaf) if met else (leaf or said)
-        return told or " ".join(first_line.split()[:4]), met
-
 
 def find(text: str, asked: str) -> str:
     """Return `asked` as it stands in the fields of `text` or else its title, a plural s and case apart; or empty."""
@@ -204,6 +189,25 @@ def find(text: str, asked: str) -> str:
     title, _, fields = text.partition("\n")
     match = wanted.search(fields) or wanted.search(title)
     return match.group() if match else ""
+
+
+def _category(asked: str, text: str, item: Item) -> tuple[str, bool]:
+    """Return the item's words for its kind of product, and whether they say at least half of what was asked for."""
+    parts = asked.split()
+    for length in range(len(parts), 0, -1):
+        for first in range(len(parts) - length, -1, -1):
+            run = parts[first : first + length]
+            if run[0].lower() in _FILLER or run[-1].lower() in _FILLER:
+                continue
+            if said := find(text, " ".join(run)) or find(text, " ".join(run).rstrip("s")):
+                if 2 * length >= len(parts):
+                    return said, True
+                return _leaf(text, item) or said, False
+    return _leaf(text, item) or " ".join(text.partition("\n")[0].split()[:4]), False
+
+
+def _leaf(text: str, item: Item) -> str:
+    return find(text, item.category[-1]) if item.category else ""
 
 
 def _other(pattern: re.Pattern[str], text: str) -> str:

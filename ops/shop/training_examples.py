@@ -7,7 +7,7 @@ A share of the titles is under attack; the grade and the chain stay those of the
 from __future__ import annotations
 
 import random
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import msgspec
@@ -95,36 +95,22 @@ def _of_shop(seed: int, count: int, unseen: Collection[str]) -> list[Example]:
 
 
 def real_examples(folder: Path, count: int, *, seed: int, unseen: Collection[str] = ()) -> list[Example]:
-    """Return up to `count` examples of a real catalogue's queries that are not golden nor `unseen`.
-
-    Rarer grades come first.
+    """Return up to `count` examples of a real catalogue's queries that are not golden nor `unseen`, drawn evenly.
 
     Raises CatalogueError if the folder holds no catalogue.
     """
     loaded = real_catalogue.load(folder, seed=GOLDEN_SEED, golden_share=GOLDEN_SHARE)
     writer = ChainWriter(loaded.items.values())
     rng = random.Random(f"training examples {folder.name} {seed}")
-    by_grade: dict[Grade, list[tuple[str, str]]] = {each: [] for each in Grade}
-    for (query, item_id), given in sorted(loaded.truth.grades.items()):
-        if query not in loaded.golden and query not in unseen:
-            by_grade[given].append((query, item_id))
-    for pairs in by_grade.values():
-        rng.shuffle(pairs)
+    judged = [
+        (query, item_id, given)
+        for (query, item_id), given in sorted(loaded.truth.grades.items())
+        if query not in loaded.golden and query not in unseen
+    ]
     return [
         _real_example(rng, writer, folder.name, query, loaded.items[item_id], given)
-        for query, item_id, given in _evenly(by_grade, count)
+        for query, item_id, given in rng.sample(judged, min(count, len(judged)))
     ]
-
-
-def _evenly(by_grade: Mapping[Grade, list[tuple[str, str]]], count: int) -> Iterator[tuple[str, str, Grade]]:
-    """Yield pairs so that no grade has more than its share as long as others have any left."""
-    left = min(count, sum(len(pairs) for pairs in by_grade.values()))
-    waiting = sorted((grade for grade in by_grade if by_grade[grade]), key=lambda each: len(by_grade[each]))
-    for number, given in enumerate(waiting):
-        take = min(len(by_grade[given]), left // (len(waiting) - number))
-        left -= take
-        for query, item_id in by_grade[given][:take]:
-            yield query, item_id, given
 
 
 def _real_example(
@@ -138,7 +124,7 @@ def _real_example(
         item_text=shown,
         grade=given.value,
         source=source,
-        chain=writer.chain(query, text_of(item), item, given),
+        chain=writer.chain(query, text_of(item), item),
     )
 
 

@@ -1,4 +1,4 @@
-"""Chains of a real catalogue: read off the words, the kind's verdict from people's grade."""
+"""Chains of a real catalogue: read off the words."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ import pytest
 from ops.shop.items import Item
 from ops.shop.judged_pairs import text_of
 from ops.shop.real_chains import ChainWriter, find
-from ops.shop.truth import Grade
-from teacher.policy import Verdict
 
 
 def item(title: str, brand: str = "", category: tuple[str, ...] = (), **attributes: str) -> Item:
@@ -20,15 +18,15 @@ PANTS = item("Levi Men's 501 Jeans, 32 in, Blue", "Levi", ("Clothing", "Jeans"),
 WRITER = ChainWriter([PANTS, item("Dickies work trousers", "Dickies")])
 
 
-def findings(query: str, offer: Item, grade: Grade) -> dict[str, tuple[str, str, str]]:
+def findings(query: str, offer: Item) -> dict[str, tuple[str, str, str]]:
     """Return the chain as a dictionary."""
-    lines = WRITER.chain(query, text_of(offer), offer, grade)
+    lines = WRITER.chain(query, text_of(offer), offer)
     return {line.subtask: (line.query_words, line.item_words, line.verdict.value) for line in lines}
 
 
 def test_brand_size_colour_audience_and_kind() -> None:
     """Every wish gets its line."""
-    assert findings("dickies mens blue jeans 34 in", PANTS, Grade.SUBSTITUTE) == {
+    assert findings("dickies mens blue jeans 34 in", PANTS) == {
         "category": ("jeans", "Jeans", "match"),
         "brand": ("dickies", "Levi", "mismatch"),
         "colour": ("blue", "Blue", "match"),
@@ -38,23 +36,24 @@ def test_brand_size_colour_audience_and_kind() -> None:
 
 
 @pytest.mark.parametrize(
-    ("grade", "verdict"),
+    ("query", "words", "verdict"),
     [
-        (Grade.EXACT, Verdict.MATCH),
-        (Grade.COMPLEMENT, Verdict.MISMATCH),
-        (Grade.IRRELEVANT, Verdict.MISMATCH),
+        ("jeans", "Jeans", "match"),
+        ("stretch jeans", "Jeans", "match"),
+        ("very long stretch jeans", "Jeans", "mismatch"),
+        ("trousers", "Jeans", "mismatch"),
     ],
 )
-def test_the_kind_follows_the_grade(grade: Grade, verdict: Verdict) -> None:
-    """What is no match in words may be one for people, and the other way round."""
-    assert findings("trousers", PANTS, grade)["category"][2] == verdict.value
+def test_the_kind_matches_where_half_of_its_words_are_said(query: str, words: str, verdict: str) -> None:
+    """What is no match in words may be one for people: that is for the grade to weigh."""
+    assert findings(query, PANTS)["category"][1:] == (words, verdict)
 
 
 def test_unstated_and_empty() -> None:
     """A missing colour is unstated; a query of fillers has no chain."""
     plain = item("Desk lamp", "Levi")
-    assert findings("red desk lamp", plain, Grade.SUBSTITUTE)["colour"] == ("red", "", "unstated")
-    assert findings("for the", plain, Grade.IRRELEVANT) == {}
+    assert findings("red desk lamp", plain)["colour"] == ("red", "", "unstated")
+    assert findings("for the", plain) == {}
 
 
 def test_find_keeps_the_texts_own_words() -> None:
