@@ -1,7 +1,7 @@
 """Judgements kept by their identity, so that no pair is asked twice: a SQLite file in the run directory.
 
-One process writes, others may read meanwhile. Each judgement is on disk when `put` returns and survives the
-process; what a machine that loses power had written last may be asked again.
+Several processes of one machine may use it: the first judgement of an identity stays. Each judgement is on disk when
+`put` returns and survives the process; what a machine that loses power had written last may be asked again.
 """
 
 from __future__ import annotations

@@ -139,13 +139,17 @@ class Judge:
         The query is cleaned here; `item_text` is one made by `streams.item_text`. Raises RejectedError if the
         endpoint lets nobody in or does not know the model; every other fault is a refusal of this pair.
         """
-        cached = None if self._cache is None else self._cache.get(self.identity(query, item_id, item_text))
-        if cached is not None:
-            return cached
+        if self._cache is None:
+            return await self.ask(query, item_id, item_text)
+        name = self.identity(query, item_id, item_text)
+        if (known := self._cache.get(name)) is not None:
+            return known
         result = await self.ask(query, item_id, item_text)
-        if self._cache is not None and isinstance(result, Judgement):
-            self._cache.put(result)
-        return result
+        if isinstance(result, Refusal):
+            return result
+        self._cache.put(result)
+        # Another process may have been first: what is kept is what holds.
+        return self._cache.get(name) or result
 
     async def ask(self, query: str, item_id: str, item_text: str, *, seed: int | None = None) -> Result:
         """Return a fresh answer, neither looked up nor kept: a sample, if the temperature is above 0."""

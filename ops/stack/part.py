@@ -64,6 +64,11 @@ def main(name: str) -> None:
         from ops import sampling_process
 
         sampling_process.run(settings, bootstrap, stop=stop_event())
+    elif name.startswith("teacher-worker-"):
+        from ops import teacher_process
+
+        number = int(name.removeprefix("teacher-worker-"))
+        teacher_process.run(settings, bootstrap, number=number, stop=stop_event())
     elif name == "trainer":
         from ops import trainer_process
 
@@ -75,7 +80,7 @@ def main(name: str) -> None:
         process.run(settings, bootstrap, stop=stop_event())
     else:
         raise ValueError(
-            f"expected broker, streams-N, metrics, features, sampler, trainer or shop, got {name!r}"
+            f"expected broker, streams-N, metrics, features, sampler, teacher-worker-N, trainer or shop, got {name!r}"
         )
 
 

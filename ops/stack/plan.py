@@ -42,6 +42,9 @@ def parts(settings: Settings, *, shop: bool = True) -> list[Part]:
         chosen.append(Part("features", 3, "definitions applied, first look at the topics", 120, 4))
     if settings.stack.sampler:
         chosen.append(Part("sampler", 3, "first look at the topics", 120, 4))
+    if settings.stack.teacher_workers:
+        for number in range(1, settings.teacher_worker.workers + 1):
+            chosen.append(Part(f"teacher-worker-{number}", 3, "first look at the pairs", 120, 4))
     if settings.stack.trainer:
         # The supervisor may kill it at any moment: what is not in its checkpoint is read again.
         chosen.append(Part("trainer", 3, "student and checkpoint read", 180, 4))

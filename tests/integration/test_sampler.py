@@ -14,13 +14,16 @@ from typing import Any
 
 import msgspec
 import pytest
+from clickhouse_connect.driver.client import Client
 from kafka import KafkaProducer
 
+from ops.clickhouse.inserting import Inserter
 from ops.kafka import ensure_topics, producer
 from ops.settings import Settings
 from streams.records import EngagementWindow, ItemEngagement, Pair
 from streams.rows import from_message
-from streams.sampling_worker import Progress, run_sampler
+from streams.sampling_memory import Drawn
+from streams.sampling_worker import Progress, run_sampler, sampled_row
 from streams.topics import (
     CATALOGUE_ITEMS,
     DEAD_LETTERS,
@@ -182,3 +185,25 @@ def test_a_sampler_that_is_killed_sends_no_pair_twice_and_no_more_than_its_budge
     assert len({msgspec.json.encode(pair) for pair in sampled}) == len(sendings)
     # Half of an hour's tokens at once, and what an hour's other half gives in the minutes of this test.
     assert 190 <= len(sendings) <= 260
+
+
+def test_what_was_sampled_is_a_row_however_often_it_is_sent(embedded_client: Client) -> None:
+    pair = Pair(
+        query="red mug",
+        item_id="i1",
+        item_text="Mug",
+        content_hash="0123456789abcdef",
+        reasons={"tail": 0.5, "priority": 0.25, "uniform": 1.0},
+        sampled_ms=1_700_000_000_123,
+        deadline_ms=1_700_000_360_123,
+        traffic_class="tail",
+    )
+    embedded_client.command("TRUNCATE TABLE sampled_pairs")
+    lines = msgspec.json.Encoder().encode_lines([sampled_row(Drawn(pair=pair, tokens=412.5))])
+    for origin in ("t:0:0-0", "t:0:1-1"):
+        Inserter(embedded_client).insert("sampled_pairs", lines, origin=origin)
+    rows = embedded_client.query(
+        "SELECT query, traffic_class, uniform, priority, reasons['tail'], tokens,"
+        " toUnixTimestamp64Milli(event_time), toUnixTimestamp64Milli(deadline) FROM sampled_pairs FINAL"
+    ).result_rows
+    assert list(rows) == [("red mug", "tail", True, 0.25, 0.5, 412.5, pair.sampled_ms, pair.deadline_ms)]

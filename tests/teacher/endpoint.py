@@ -134,9 +134,11 @@ async def drips(_: Request) -> Response:
 
 @dataclass
 class Endpoint:
-    """What the server does. `script` holds the behaviour of the next chats; after it, `always`, else good answers."""
+    """What the server does. `script` holds the behaviour of the next chats; after it, `always`, else good answers.
+    Chats with one of the texts of `answers_about` get its behaviour alone."""
 
     script: list[Behaviour] = field(default_factory=list)
+    answers_about: dict[str, Behaviour] = field(default_factory=dict)
     always: Behaviour | None = None
     models: Behaviour | None = None
     tokenize: Behaviour | None = None
@@ -159,7 +161,9 @@ class Endpoint:
         self.open_now += 1
         self.open_most = max(self.open_most, self.open_now)
         try:
-            behaviour = self.script.pop(0) if self.script else self.always
+            said = body["messages"][-1]["content"]
+            about = [behaviour for text, behaviour in self.answers_about.items() if text in said]
+            behaviour = about[0] if about else self.script.pop(0) if self.script else self.always
             if behaviour:
                 return await behaviour(request)
             await asyncio.sleep(self.delay_s)

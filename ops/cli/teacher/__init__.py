@@ -6,7 +6,7 @@ import importlib
 
 import click
 
-COMMANDS = ("serve", "judge", "annotate", "finetune", "evaluate")
+COMMANDS = ("serve", "judge", "work", "annotate", "finetune", "evaluate")
 
 
 class Commands(click.Group):
@@ -31,6 +31,7 @@ def teacher() -> None:
     \b
     relevance teacher serve       start vLLM with the small fine-tuned model, or with yours
     relevance teacher judge       judge one pair, or a file of them
+    relevance teacher work        judge what is sampled, until Ctrl-C
     relevance teacher annotate    have two LLMs label pairs to learn from
     relevance teacher finetune    teach an open model on labelled pairs
     relevance teacher evaluate    compare the teacher with people

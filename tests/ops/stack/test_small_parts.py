@@ -41,6 +41,18 @@ def test_no_broker_and_no_shop_where_they_are_elsewhere() -> None:
     assert [part.name for part in plan.parts(without, shop=False)] == ["streams-1", "metrics"]
 
 
+def test_sampler_and_teacher_workers_start_where_they_are_asked_for() -> None:
+    asked = Settings.model_validate(
+        {"stack": {"sampler": True, "teacher_workers": True}, "teacher_worker": {"workers": 2}}
+    )
+    names = [part.name for part in plan.parts(asked)]
+    assert [name for name in names if name not in {part.name for part in plan.parts(Settings())}] == [
+        "sampler",
+        "teacher-worker-1",
+        "teacher-worker-2",
+    ]
+
+
 def test_the_trainer_starts_where_it_is_asked_for() -> None:
     asked = Settings(stack=Stack(trainer=True))
     assert {part.name for part in plan.parts(asked)} - {part.name for part in plan.parts(Settings())} == {
