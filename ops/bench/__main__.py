@@ -8,6 +8,7 @@ import sys
 MODULES = (
     "ops.bench.throughput",
     "ops.bench.state_memory",
+    "ops.bench.sampling_speed",
     "ops.bench.clickhouse_sink",
     "ops.bench.shop_truth",
     "ops.bench.aa_tests",

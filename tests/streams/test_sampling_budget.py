@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streams.sampling_budget import HOUR_MS, JudgementCost, bucket
 
 
+@settings(deadline=None)
 @given(
     st.floats(2_000, 1e7),
     st.floats(0.01, 0.5),

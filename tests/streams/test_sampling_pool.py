@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streams.sampling import Candidate, lot
@@ -26,6 +26,7 @@ def in_line(held: RankedPairs) -> list[str]:
     return found
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 30), st.sampled_from([0.2, 0.5, 1.0])), max_size=80))
 def test_the_latest_of_each_pair_comes_in_order_whatever_the_arrival(
     arrivals: list[tuple[int, float]],

@@ -9,7 +9,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
 
 from ops.settings import Settings
 from ops.settings import Teacher as TeacherSettings
@@ -125,6 +128,28 @@ def test_the_likeliest_label_is_the_grade_even_if_another_was_written() -> None:
     got = judge_once(Endpoint(always=says(completion("grade: I"))))
     assert isinstance(got, Judgement)
     assert (got.grade, got.chain_of_thought) == ("S", "grade: I")
+
+
+def test_of_two_processes_that_judge_a_pair_at_once_the_first_judgement_holds(tmp_path: Path) -> None:
+    path = tmp_path / "judgements.sqlite3"
+
+    async def run() -> tuple[Judgement | Refusal, Judgement]:
+        with JudgementCache(path) as cache, JudgementCache(path) as of_another:
+            endpoint = Endpoint()
+            async with serving(endpoint), judging(endpoint, cache=cache) as judge:
+                fresh = await judge.ask(QUERY, "i1", ITEM)
+                assert isinstance(fresh, Judgement)
+                first = msgspec.structs.replace(fresh, judged_ms=7)
+
+                async def meanwhile(_: Request) -> Response:
+                    of_another.put(first)
+                    return JSONResponse(completion(CHAIN))
+
+                endpoint.script.append(meanwhile)
+                return await judge.judge(QUERY, "i1", ITEM), first
+
+    got, first = asyncio.run(run())
+    assert got == first
 
 
 @pytest.mark.parametrize(

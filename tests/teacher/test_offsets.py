@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import random
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from teacher.offsets import OpenOffsets
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32), st.integers(1, 60))
 def test_never_more_is_committed_than_what_is_finished_without_a_gap(seed: int, records: int) -> None:
     rng = random.Random(seed)
