@@ -20,6 +20,7 @@ MODULES = (
     "ops.bench.shop_features",
     "ops.bench.engagement_correction",
     "ops.bench.student_speed",
+    "ops.bench.forgetting",
 )
 
 

@@ -69,6 +69,7 @@ class LagWatch:
                 if settings.stack.teacher_workers
                 else []
             ),
+            *([("trainer", settings.trainer.group, (JUDGEMENTS,))] if settings.stack.trainer else []),
         )
         self._history: dict[str, deque[tuple[int, int]]] = {
             name: deque(maxlen=HISTORY_POINTS) for name, _, _ in self._groups

@@ -1,8 +1,8 @@
 """Any version made again: its updates from the first student on, from the records of updates and the topic's log.
 
 Only updates that passed are trained again, the others change what later ones learn. On the machine that made it the
-weights come out bit by bit the same; on another, whose arithmetic differs in the last digits, golden figures agree
-within `TOLERANCE`.
+weights come out bit by bit the same; on another, whose arithmetic differs in the last digits, a version counts as the
+same if its golden figures are within `TOLERANCE`.
 """
 
 from __future__ import annotations
@@ -41,11 +41,13 @@ class RebuildError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Rebuilt:
-    """The student, and whether its weights are, bit by bit, those that were; golden figures of it by name."""
+    """The student; whether its weights are, bit by bit, those that were (`same`), or its golden figures within
+    `TOLERANCE` (`close`); these figures by name."""
 
     student: LoadedStudent
     update: int
     same: bool
+    close: bool
     golden: dict[str, float]
 
 
@@ -95,11 +97,15 @@ def rebuild(folder: Path, update: int, *, log: Log, golden: Golden, say: Callabl
             say(f"update {number}: learned {len(lesson)} examples again")
         state = states.after(state, sorter.taken, record.outcome, watched=(), trainer=trainer, gate=gate)
     made = students[update]
+    figures = point_figures(scored_by(made, golden.pairs))
     return Rebuilt(
         student=made,
         update=update,
         same=weights_hash(made) == wanted.weights,
-        golden=point_figures(scored_by(made, golden.pairs)),
+        close=all(
+            abs(value - wanted.figures[f"golden.{name}"]) <= TOLERANCE for name, value in figures.items()
+        ),
+        golden=figures,
     )
 
 

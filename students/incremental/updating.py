@@ -8,9 +8,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
+import msgspec
+
 from ops.evaluation.pairs import ScoredPairs
 from ops.settings import Settings
-from students.evaluation.graded import scored, scored_by
+from students.evaluation.graded import point_figures, scored, scored_by
 from students.evaluation.scoring import score_pairs
 from students.examples import TrainingExample, fingerprint
 from students.gate.decision import Decision, decide
@@ -159,6 +161,8 @@ class Updater:
         )
         if decision.passed:
             self._champions_golden = (update, ours)
+        own = {f"golden.{name}": value for name, value in point_figures(ours).items()}
+        decision = msgspec.structs.replace(decision, figures=decision.figures | own)
         return _Learned(challenger, new, again, fingerprint(lesson), decision)
 
     def _golden_of_champion(self, champion: LoadedStudent, update: int) -> ScoredPairs:

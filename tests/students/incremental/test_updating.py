@@ -92,6 +92,7 @@ def test_updates_pass_learn_and_are_made_again_from_the_log(small_encoder: Path,
     assert state.champion == last
     again = rebuild(trainer.folder, last, log=trainer.values, golden=trainer.golden, say=lambda _: None)
     assert again.same
+    assert again.close
     assert weights_hash(again.student) == lineages.lineage_of(trainer.folder, last).weights
     assert again.golden["auc"] > 0.8
 
