@@ -75,8 +75,7 @@ def serve(
     with _only_one(folder):
         address.remove(settings.run_dir)
         end_leftovers(folder)
-        python = ensure_environment(server, say=voice.say, stop=stop)
-        model = model_to_serve(server, python, adapter=adapter, say=voice.say, stop=stop)
+        python, model = prepare(settings, stop=stop, say=voice.say, adapter=adapter)
         port = free_port(server.port, server.host)
         run = _Run(settings, folder=folder, python=python, model=model, port=port)
         try:
@@ -84,6 +83,22 @@ def serve(
         finally:
             address.remove(settings.run_dir)
             run.end()
+
+
+def prepare(
+    settings: Settings,
+    *,
+    stop: threading.Event,
+    say: Callable[[str], None],
+    adapter: Path | None = DEFAULT_ADAPTER,
+) -> tuple[Path, str]:
+    """Make what is missing of environment and weights; return the interpreter and the model's folder or name.
+
+    Raises PreparationError, StoppedError.
+    """
+    server = settings.teacher_server
+    python = ensure_environment(server, say=say, stop=stop)
+    return python, model_to_serve(server, python, adapter=adapter, say=say, stop=stop)
 
 
 def refuse_open_door(settings: Settings) -> None:

@@ -27,8 +27,11 @@ from teacher.serving.weights import DEFAULT_ADAPTER
 @click.option("--model", help="Model folder or hub name; without it the small model of the project.")
 @click.option("--port", type=click.IntRange(1, 65535), help="Where to listen, if it is free [18000].")
 @click.option("--base", is_flag=True, help="The small model as it comes, without the project's fine-tuning.")
+@click.option("--prepare", is_flag=True, help="Only make environment and weights, so that a start is quick.")
 @pass_context
-def serve(context: Context, *, device: str | None, model: str | None, port: int | None, base: bool) -> None:
+def serve(
+    context: Context, *, device: str | None, model: str | None, port: int | None, base: bool, prepare: bool
+) -> None:
     """Start vLLM, make its environment and weights first if need be, and keep it running.
 
     It is restarted when it dies or hangs, and ended with all its processes on Ctrl-C. Further options of the
@@ -48,13 +51,14 @@ def serve(context: Context, *, device: str | None, model: str | None, port: int 
     stop = threading.Event()
     progress = Progress(context.console)
     with _signals_set(stop), progress:
+        adapter = None if base else DEFAULT_ADAPTER
         try:
-            server.serve(
-                settings,
-                stop=stop,
-                voice=server.Voice(say=progress.say, waiting=progress.waiting),
-                adapter=None if base else DEFAULT_ADAPTER,
-            )
+            if prepare:
+                _, ready = server.prepare(settings, stop=stop, say=progress.say, adapter=adapter)
+                progress.say(f"ready to serve {ready}")
+                return
+            voice = server.Voice(say=progress.say, waiting=progress.waiting)
+            server.serve(settings, stop=stop, voice=voice, adapter=adapter)
         except StoppedError as error:
             progress.say(str(error))
             raise click.Abort from error

@@ -66,6 +66,20 @@ def test_the_adapter_is_left_out_on_demand_only(tmp_path: Path, fake: FakeServer
     assert fake.adapter is None
 
 
+def test_preparing_starts_nothing(tmp_path: Path, fake: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Path | None] = []
+
+    def prepare(settings: Settings, *, adapter: Path | None, **_: Any) -> tuple[Path, str]:
+        asked.append(adapter)
+        return tmp_path, "/models/small"
+
+    monkeypatch.setattr(server, "prepare", prepare)
+    answer = invoke(tmp_path, "--prepare")
+    assert answer.output == "ready to serve /models/small\n"
+    assert asked == [DEFAULT_ADAPTER]
+    assert not fake.started
+
+
 def test_base_is_for_the_small_model_alone(tmp_path: Path, fake: FakeServer) -> None:
     answer = invoke(tmp_path, "--base", "--model", "org/model-7b")
     assert isinstance(answer.exception, CommandError)
