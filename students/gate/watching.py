@@ -6,25 +6,23 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from students.evaluation.scoring import score_pairs
 from students.examples import TrainingExample
 from students.gate.guards import Watched
-from students.saved import LoadedStudent
+from students.gate.known_scores import KnownScores
 
 
 def watched(
     examples: Sequence[TrainingExample],
-    champions: Sequence[LoadedStudent],
+    champions: Sequence[KnownScores],
     *,
     people: Mapping[tuple[str, str], str],
-    bf16: bool = False,
 ) -> list[Watched]:
     """Return the judgements in order. `people` maps (query, item text) to grades; the champions' distributions are
     averaged, and none of them may have learned from the judgements."""
     others = [each for each in examples if (each.query, each.item_text) not in people]
     pairs = [(each.query, each.item_text) for each in others]
-    scale = champions[0].description.scale
-    distributions = np.mean([score_pairs(each, pairs, bf16=bf16).distributions for each in champions], axis=0)
+    scale = champions[0].student.description.scale
+    distributions = np.mean([each.of(pairs).distributions for each in champions], axis=0)
     found = iter(distributions)
     made = []
     for each in examples:

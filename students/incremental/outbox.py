@@ -59,7 +59,8 @@ class Outbox:
         if champion == 0:
             return False
         found = lineages.published_of(self.folder, champion)
-        return found is None or (found.step == "exported" and self._triton_known())
+        # A refused one that is still the champion: the crash came before it was taken back.
+        return found is None or found.step == "refused" or (found.step == "exported" and self._triton_known())
 
     def deliver(self, checkpoint: Checkpoint) -> Published:
         """Export the champion, serve it if a Triton is known, and write down what became of it.

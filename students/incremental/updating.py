@@ -12,11 +12,11 @@ import msgspec
 
 from ops.evaluation.pairs import ScoredPairs
 from ops.settings import Settings
-from students.evaluation.graded import point_figures, scored, scored_by
-from students.evaluation.scoring import score_pairs
+from students.evaluation.graded import GradedPair, point_figures, scored
 from students.examples import TrainingExample, fingerprint
 from students.gate.decision import Decision, decide
 from students.gate.guards import watch
+from students.gate.known_scores import KnownScores
 from students.gate.latency import pair_ms
 from students.gate.watching import watched
 from students.incremental import state as states
@@ -42,11 +42,11 @@ class _Learned:
 
 
 class Updater:
-    """Makes updates; keeps the champion's scores of the golden set between them."""
+    """Makes updates; keeps the champions' scores between them."""
 
     def __init__(self, settings: Settings, golden: Golden, *, clock_ms: Callable[[], int]) -> None:
         self._settings, self._golden, self._clock_ms = settings, golden, clock_ms
-        self._champions_golden: tuple[int, ScoredPairs] | None = None
+        self._known: dict[int, KnownScores] = {}
 
     def update(
         self, before: Checkpoint, taken: Taken, *, accept: bool, say: Callable[[str], None]
@@ -60,9 +60,8 @@ class Updater:
         state = before.state
         if accept:
             state = states.accepted(state, held_out_share=trainer.held_out_share)
-        champions = (
-            [before.champion] if state.previous == state.champion else [before.champion, before.previous]
-        )
+        known = self._champions(before, state)
+        champions = list(known.values())
         examples = [each.example for each in sorted(taken.judged, key=lambda each: each.identity)]
         say(f"update {state.update + 1}: {len(examples)} judgements")
         seen = watched(examples, champions, people=self._golden.people)
@@ -147,37 +146,38 @@ class Updater:
         )
         say(f"update {update}: at the gate")
         tail = [
-            each.example
+            _Tail(each.example)
             for each in (*state.held_out, *taken.held_out)[-settings.gate.held_out_pairs :]
             if each.traffic_class == TAIL
         ]
-        ours = scored_by(challenger, self._golden.pairs)
+        ours, theirs = KnownScores(challenger), self._champions(before, state)[state.champion]
+        golden = _scored(ours, self._golden.pairs)
         decision = decide(
-            golden=(ours, self._golden_of_champion(champion, state.champion)),
-            tail=(_scored(challenger, tail), _scored(champion, tail)),
+            golden=(golden, _scored(theirs, self._golden.pairs)),
+            tail=(_scored(ours, tail), _scored(theirs, tail)),
             pair_ms=pair_ms(challenger, champion, [(each.query, each.item_text) for each in lesson]),
             gate=settings.gate,
             seed=settings.trainer.seed * 1_000_003 + update,
         )
         if decision.passed:
-            self._champions_golden = (update, ours)
-        own = {f"golden.{name}": value for name, value in point_figures(ours).items()}
+            self._known[update] = ours
+        own = {f"golden.{name}": value for name, value in point_figures(golden).items()}
         decision = msgspec.structs.replace(decision, figures=decision.figures | own)
         return _Learned(challenger, new, again, fingerprint(lesson), decision)
 
-    def _golden_of_champion(self, champion: LoadedStudent, update: int) -> ScoredPairs:
-        if self._champions_golden is None or self._champions_golden[0] != update:
-            self._champions_golden = (update, scored_by(champion, self._golden.pairs))
-        return self._champions_golden[1]
+    def _champions(self, before: Checkpoint, state: State) -> dict[int, KnownScores]:
+        """Return what is known of the champion, and of the one before it if that is another, by their updates."""
+        students = {state.champion: before.champion, state.previous: before.previous}
+        self._known = {
+            update: self._known[update] if update in self._known else KnownScores(student)
+            for update, student in students.items()
+        }
+        return self._known
 
 
-def _scored(student: LoadedStudent, examples: Sequence[TrainingExample]) -> ScoredPairs:
-    scale = student.description.scale
-    return scored(
-        [_Tail(each) for each in examples],
-        score_pairs(student, [(each.query, each.item_text) for each in examples]),
-        scale,
-    )
+def _scored(known: KnownScores, pairs: Sequence[GradedPair]) -> ScoredPairs:
+    found = known.of([(each.query, each.item_text) for each in pairs])
+    return scored(pairs, found, known.student.description.scale)
 
 
 class _Tail:

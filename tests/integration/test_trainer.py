@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 import subprocess
 import sys
 import threading
@@ -16,6 +18,7 @@ import msgspec
 import pytest
 from kafka import KafkaProducer
 
+from ops import heartbeat
 from ops.kafka import consumer, ensure_topics, producer
 from ops.settings import Settings
 from streams.records import Judgement, StudentStep
@@ -246,3 +249,78 @@ def test_a_full_disk_is_told_and_damages_nothing(broker: str, tmp_path: Path) ->
     sender.close()
     used = place.used()
     assert len(used) == len(set(used)) == 160
+
+
+def test_follow_beats_stops_and_goes_back_where_serving_refuses(broker: str, tmp_path: Path) -> None:
+    place = Place(broker, tmp_path)
+    sender = producer(place.settings, broker)
+    place.send(sender, judgements(240, seed=41))
+    sender.close()
+    trainer, gate = place.settings.trainer, place.settings.gate
+    given = {
+        "RELEVANCE_KAFKA": broker,
+        "RELEVANCE_STUDENTS__PRECISION": "fp32",
+        "RELEVANCE_STUDENTS__FROZEN_EMBEDDINGS": "false",
+        "RELEVANCE_STUDENTS__BATCH_PAIRS": "8",
+        **{
+            f"RELEVANCE_TRAINER__{name.upper()}": str(value)
+            for name, value in trainer.model_dump(exclude={"start", "update_judgements"}).items()
+        },
+        "RELEVANCE_TRAINER__UPDATE_JUDGEMENTS": "120",
+        **{
+            f"RELEVANCE_GATE__{name.upper()}": str(value)
+            for name, value in gate.model_dump(exclude={"golden"}).items()
+        },
+    }
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("RELEVANCE_")}
+    command = ["--run-dir", str(place.settings.run_dir), "students", "follow"]
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "ops.cli.main",
+            *command,
+            "--start",
+            str(trainer.start),
+            "--golden",
+            str(gate.golden),
+        ],
+        cwd=ROOT,
+        env=kept | given,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+
+        def beat() -> dict[str, float]:
+            found = heartbeat.read(place.settings.run_dir, "trainer")
+            return found.counters if found else {}
+
+        # The export's own limits: a tiny student's order does not survive int8, or it does; both are delivered.
+        _until(
+            lambda: beat().get("passed", 0) >= 1 and bool(list((place.folder / "published").glob("*.json")))
+        )
+        _until(lambda: place.sent <= set(place.used()))
+        _until(lambda: beat()["judgements"] + beat()["held_out"] >= 240)
+        counters = beat()
+        assert counters["update_s"] > 0
+        assert counters["judged_to_trained_s"] > 0
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=120)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 0, output
+    assert "stopped; the same command goes on from the last checkpoint" in output
+    assert "at the gate" in output
+    newest = checkpoints.newest(place.folder, lambda _: None)
+    assert newest is not None
+    first = sorted((place.folder / "published").glob("??????.json"))[0]
+    delivered = lineages.published_of(place.folder, int(first.stem))
+    assert delivered is not None
+    if delivered.step == "refused":
+        assert "rank correlation" in delivered.why or "int8" in delivered.why
+        assert newest.state.champion != delivered.update
+    else:
+        assert verify(versions_of(place.settings) / str(delivered.version)).gate["update"] == delivered.update

@@ -102,6 +102,9 @@ def test_a_champion_is_exported_then_served_once_and_a_bad_one_refused(tmp_path:
         refused = _outbox(strict, tmp_path).deliver(_passed(outbox.folder, encoder, update=2))
         assert (refused.step, refused.version) == ("refused", 2)
         assert "is not served" in refused.why
+        # A crash before it was taken back: it is asked again and refused again.
+        assert outbox.waiting(2)
+        assert outbox.deliver(_passed(outbox.folder, encoder, update=2)).step == "refused"
         assert read_manifest(versions_of(strict) / "2").parent == 1
         assert route_of(Ledger(root_of(strict)).steps(), "interaction").champion == 1
 
