@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -24,7 +25,21 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.fixture(scope="session")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Start an embedded broker on a free port and yield its bootstrap address, host:port."""
-    folder: Path = tmp_path_factory.mktemp("broker")
+    with running_broker(tmp_path_factory.mktemp("broker")) as bootstrap:
+        yield bootstrap
+
+
+@pytest.fixture
+def empty_broker(tmp_path: Path) -> Iterator[str]:
+    """The same for one test alone: for what reads all that a topic holds."""
+    with running_broker(tmp_path / "broker") as bootstrap:
+        yield bootstrap
+
+
+@contextlib.contextmanager
+def running_broker(folder: Path) -> Iterator[str]:
+    """Run a broker with its data in `folder` and yield its bootstrap address."""
+    folder.mkdir(exist_ok=True)
     port = free_port()
     with (folder / "broker.log").open("wb") as log:
         # The guard ends with a test run that is killed, and the broker with the guard.

@@ -87,7 +87,7 @@ def pairs(bootstrap: str, prefix: str) -> list[Pair]:
 
 
 def test_pairs_are_sampled_from_what_was_shown_and_wait_for_a_teacher_that_lags(
-    broker: str, tmp_path: Path
+    empty_broker: str, tmp_path: Path
 ) -> None:
     settings = Settings.model_validate(
         {
@@ -96,18 +96,18 @@ def test_pairs_are_sampled_from_what_was_shown_and_wait_for_a_teacher_that_lags(
             "teacher_worker": {"group": "test-sampler-teacher"},
         }
     )
-    ensure_topics(settings, broker, TOPICS)
-    sender = producer(settings, broker)
+    ensure_topics(settings, empty_broker, TOPICS)
+    sender = producer(settings, empty_broker)
     for topic in (ENGAGEMENT_WINDOWS, CATALOGUE_ITEMS, JUDGEMENTS, PAIRS):
         send(sender, topic, "shown-0", b"{sampler garbage")
     sender.flush(timeout=30)
     # What was on the topic before is nothing that the teacher has before it.
-    commit_to_the_end(broker, PAIRS, group=settings.teacher_worker.group)
+    commit_to_the_end(empty_broker, PAIRS, group=settings.teacher_worker.group)
     names = [f"shown-{number}" for number in range(5)]
     for name in names:
         send(sender, CATALOGUE_ITEMS, name, item(name))
     sender.flush(timeout=30)
-    with sampler(settings, broker) as progress:
+    with sampler(settings, empty_broker) as progress:
         until(lambda: progress.records >= 9)
         for number, name in enumerate(names):
             send(sender, ENGAGEMENT_WINDOWS, f"sampled {number}", window(f"sampled {number}", name))
@@ -116,29 +116,31 @@ def test_pairs_are_sampled_from_what_was_shown_and_wait_for_a_teacher_that_lags(
         time.sleep(3)
         assert progress.sent == 3
         assert progress.waits_for == "the teacher, which has enough to do"
-        commit_to_the_end(broker, PAIRS, group=settings.teacher_worker.group)
+        commit_to_the_end(empty_broker, PAIRS, group=settings.teacher_worker.group)
         until(lambda: progress.sent >= 5)
-        (first, *_) = pairs(broker, "shown-")
+        (first, *_) = pairs(empty_broker, "shown-")
         send(sender, JUDGEMENTS, first.query, judgement(first, tokens=700, at_ms=first.sampled_ms))
         sender.flush(timeout=30)
         until(lambda: progress.judgement_tokens > 500)
         for number, name in enumerate(names):
             send(sender, ENGAGEMENT_WINDOWS, f"sampled {number}", window(f"sampled {number}", name))
         sender.flush(timeout=30)
-        commit_to_the_end(broker, PAIRS, group=settings.teacher_worker.group)
+        commit_to_the_end(empty_broker, PAIRS, group=settings.teacher_worker.group)
         time.sleep(4)
     sender.close()
-    sampled = pairs(broker, "shown-")
+    sampled = pairs(empty_broker, "shown-")
     assert sorted(pair.item_id for pair in sampled) == names
     assert sampled[0].item_text.startswith("Title of shown-")
     assert (progress.trouble, progress.sent) == ("", 5)
-    letters = [record for record in read_all(broker, DEAD_LETTERS) if record.value == b"{sampler garbage"]
+    letters = [
+        record for record in read_all(empty_broker, DEAD_LETTERS) if record.value == b"{sampler garbage"
+    ]
     assert sorted(dict(letter.headers)["reason"] for letter in letters) == [
         b"not_a_catalogue_item",
         b"not_a_judgement",
         b"not_an_engagement_window",
     ]
-    blocks = [from_message(record.headers, record.value) for record in read_all(broker, METRICS_ROWS)]
+    blocks = [from_message(record.headers, record.value) for record in read_all(empty_broker, METRICS_ROWS)]
     rows = [
         msgspec.json.decode(line)
         for block in blocks
@@ -151,35 +153,38 @@ def test_pairs_are_sampled_from_what_was_shown_and_wait_for_a_teacher_that_lags(
 
 
 def test_a_sampler_that_is_killed_sends_no_pair_twice_and_no_more_than_its_budget(
-    broker: str, tmp_path: Path
+    empty_broker: str, tmp_path: Path
 ) -> None:
     settings = settings_of(str(tmp_path))
-    ensure_topics(settings, broker, TOPICS)
-    sender = producer(settings, broker)
+    ensure_topics(settings, empty_broker, TOPICS)
+    sender = producer(settings, empty_broker)
     names = [f"killed-sampler-{number}" for number in range(40)]
     for name in names:
         send(sender, CATALOGUE_ITEMS, name, item(name))
 
-    def show(round_: int) -> None:
-        for number in range(60):
+    def show(queries: range) -> None:
+        for number in queries:
             query = f"killed sampler {number}"
-            send(sender, ENGAGEMENT_WINDOWS, query, window(query, *names[round_ : round_ + 3]))
+            send(sender, ENGAGEMENT_WINDOWS, query, window(query, *names[:3]))
         sender.flush(timeout=30)
 
+    # Three times 60 pairs are less than its tokens are enough for: each round has some to send, however fast it is.
     for round_ in range(3):
-        show(round_)
+        show(range(20 * round_, 20 * round_ + 20))
+        before = len(pairs(empty_broker, "killed-sampler-"))
         process = subprocess.Popen(
-            [sys.executable, "-m", "tests.integration.sampler_process", broker, str(tmp_path)], cwd=ROOT
+            [sys.executable, "-m", "tests.integration.sampler_process", empty_broker, str(tmp_path)], cwd=ROOT
         )
-        before = len(pairs(broker, "killed-sampler-"))
-        until(lambda before=before: len(pairs(broker, "killed-sampler-")) > before)  # type: ignore[misc]
-        process.kill()
-        process.wait()
-    show(3)
-    with sampler(settings, broker) as progress:
+        try:
+            until(lambda before=before: len(pairs(empty_broker, "killed-sampler-")) > before)  # type: ignore[misc]
+        finally:
+            process.kill()
+            process.wait()
+    show(range(60, 120))
+    with sampler(settings, empty_broker) as progress:
         until(lambda: progress.waits_for == "tokens of its budget")
     sender.close()
-    sampled = pairs(broker, "killed-sampler-")
+    sampled = pairs(empty_broker, "killed-sampler-")
     sendings = Counter((pair.query, pair.item_id, pair.content_hash) for pair in sampled)
     # A kill between sending and noting it repeats at most that sending, as it was.
     assert len({msgspec.json.encode(pair) for pair in sampled}) == len(sendings)

@@ -142,9 +142,11 @@ def _read_all(bootstrap: str, topic: str) -> list[Any]:
         return list(reading)
 
 
-def test_killed_damaged_or_fed_garbage_it_uses_every_judgement_once(broker: str, tmp_path: Path) -> None:
-    place = Place(broker, tmp_path)
-    sender = producer(place.settings, broker)
+def test_killed_damaged_or_fed_garbage_it_uses_every_judgement_once(
+    empty_broker: str, tmp_path: Path
+) -> None:
+    place = Place(empty_broker, tmp_path)
+    sender = producer(place.settings, empty_broker)
 
     def saved() -> str:
         found = checkpoints.numbered(place.folder)
@@ -186,7 +188,7 @@ def test_killed_damaged_or_fed_garbage_it_uses_every_judgement_once(broker: str,
     damaged = list((place.folder / checkpoints.FOLDER).glob("damaged-*"))
     assert len(damaged) == 1
 
-    letters = [record for record in _read_all(broker, DEAD_LETTERS) if record.key == b"garbage"]
+    letters = [record for record in _read_all(empty_broker, DEAD_LETTERS) if record.key == b"garbage"]
     assert {letter.value for letter in letters} >= set(garbage) - {b""}
     assert {dict(letter.headers)["reason"] for letter in letters} == {b"not_a_judgement"}
 
@@ -200,13 +202,15 @@ def test_killed_damaged_or_fed_garbage_it_uses_every_judgement_once(broker: str,
     manifest = verify(versions_of(place.settings) / str(last.version))
     assert manifest.gate["update"] == last.update
     assert manifest.offsets == lineages.lineage_of(place.folder, last.update).offsets
-    steps = [msgspec.json.decode(record.value, type=StudentStep) for record in _read_all(broker, STUDENTS)]
+    steps = [
+        msgspec.json.decode(record.value, type=StudentStep) for record in _read_all(empty_broker, STUDENTS)
+    ]
     assert [(step.step, step.version) for step in steps if step.version == last.version] == [
         ("exported", last.version)
     ]
     rows = [
         msgspec.json.decode(line)
-        for record in _read_all(broker, METRICS_ROWS)
+        for record in _read_all(empty_broker, METRICS_ROWS)
         if dict(record.headers)["table"] == b"student_updates"
         for line in record.value.splitlines()
     ]
@@ -214,7 +218,7 @@ def test_killed_damaged_or_fed_garbage_it_uses_every_judgement_once(broker: str,
     assert f"interaction-{last.version}" in {row["student_version"] for row in rows}
 
     # From the log on the broker, the same weights.
-    with contextlib.closing(consumer(place.settings, broker)) as reading:
+    with contextlib.closing(consumer(place.settings, empty_broker)) as reading:
         assert place.settings.gate.golden is not None
         again = rebuild(
             place.folder,
@@ -227,9 +231,9 @@ def test_killed_damaged_or_fed_garbage_it_uses_every_judgement_once(broker: str,
     assert again.close
 
 
-def test_a_full_disk_is_told_and_damages_nothing(broker: str, tmp_path: Path) -> None:
-    place = Place(broker, tmp_path)
-    sender = producer(place.settings, broker)
+def test_a_full_disk_is_told_and_damages_nothing(empty_broker: str, tmp_path: Path) -> None:
+    place = Place(empty_broker, tmp_path)
+    sender = producer(place.settings, empty_broker)
     place.send(sender, judgements(100, seed=31))
     with place.thread():
         _until(lambda: place.sent <= set(place.used()))
@@ -251,14 +255,14 @@ def test_a_full_disk_is_told_and_damages_nothing(broker: str, tmp_path: Path) ->
     assert len(used) == len(set(used)) == 160
 
 
-def test_follow_beats_stops_and_goes_back_where_serving_refuses(broker: str, tmp_path: Path) -> None:
-    place = Place(broker, tmp_path)
-    sender = producer(place.settings, broker)
+def test_follow_beats_stops_and_goes_back_where_serving_refuses(empty_broker: str, tmp_path: Path) -> None:
+    place = Place(empty_broker, tmp_path)
+    sender = producer(place.settings, empty_broker)
     place.send(sender, judgements(240, seed=41))
     sender.close()
     trainer, gate = place.settings.trainer, place.settings.gate
     given = {
-        "RELEVANCE_KAFKA": broker,
+        "RELEVANCE_KAFKA": empty_broker,
         "RELEVANCE_STUDENTS__PRECISION": "fp32",
         "RELEVANCE_STUDENTS__FROZEN_EMBEDDINGS": "false",
         "RELEVANCE_STUDENTS__BATCH_PAIRS": "8",
