@@ -15,15 +15,12 @@ from kafka.consumer.fetcher import ConsumerRecord
 from feature_store.content import MAX_ID_CHARS, content_row, removed_row
 from feature_store.judged import JudgedPair
 from feature_store.rows import FeatureRow
-from streams.dead_letters import DeadLetter, resent_count
+from streams.dead_letters import DeadLetter, letter_of
 from streams.records import CatalogueItem, EngagementWindow, ItemEngagement
-from streams.topics import MAX_DEAD_LETTER_BYTES
 
 #: Exact in a double, which is what tables with gaps hold counts in.
 MAX_COUNT = 1 << 53
 MAX_QUERY_CHARS = 4096
-#: The topic's limit holds for the whole record; headers and framing need some of it.
-MAX_VALUE_BYTES = MAX_DEAD_LETTER_BYTES - 65_536
 
 _window = msgspec.json.Decoder(EngagementWindow).decode
 _item = msgspec.json.Decoder(CatalogueItem).decode
@@ -95,21 +92,7 @@ def judged_pair(record: ConsumerRecord) -> JudgedPair:
 
 def dead_letter(record: ConsumerRecord, error: RefusedError, *, at_ms: int) -> DeadLetter:
     """Return the dead letter of a refused record."""
-    value = record.value or b""
-    detail = str(error)
-    if len(value) > MAX_VALUE_BYTES:
-        detail = f"(cut to {MAX_VALUE_BYTES} of {len(value)} bytes) {detail}"
-    return DeadLetter(
-        topic=record.topic,
-        partition=record.partition,
-        offset=record.offset,
-        reason=error.reason,
-        detail=detail,
-        key=record.key,
-        value=value[:MAX_VALUE_BYTES],
-        at_ms=at_ms,
-        resent=resent_count(record.headers),
-    )
+    return letter_of(record, reason=error.reason, detail=str(error), at_ms=at_ms)
 
 
 def _check_item(item: ItemEngagement) -> None:

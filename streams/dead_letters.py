@@ -63,9 +63,12 @@ class DeadLetter(msgspec.Struct, frozen=True, gc=False, kw_only=True):
         }
 
 
-def letter_of(record: Any, *, reason: str, detail: str, at_ms: int) -> DeadLetter:
-    """Return the dead letter of a record as kafka-python gives it, its value cut where it is too large."""
-    value = record.value or b""
+def letter_of(record: Any, *, reason: str, detail: str, at_ms: int, value: bytes | None = None) -> DeadLetter:
+    """Return the dead letter of a record as kafka-python gives it, its value cut where it is too large.
+
+    `value` takes the place of the record's, where only a part of it is refused.
+    """
+    value = (record.value or b"") if value is None else value
     if len(value) > MAX_VALUE_BYTES:
         detail = f"(cut to {MAX_VALUE_BYTES} of {len(value)} bytes) {detail}"
     return DeadLetter(

@@ -15,15 +15,13 @@ from kafka.consumer.fetcher import ConsumerRecord
 from kafka.errors import KafkaError
 
 from ops.clickhouse.inserting import Inserter, Refusal, RowsRefusedError, TryAgainError
-from streams.dead_letters import DeadLetter, resent_count
+from streams.dead_letters import DeadLetter, letter_of
 from streams.rows import RowBlock
-from streams.topics import DEAD_LETTERS, MAX_DEAD_LETTER_BYTES
+from streams.topics import DEAD_LETTERS
 
 UNREADABLE = "row_block_unreadable"
 REFUSED = "rows_refused"
 SEND_TIMEOUT_S = 30
-#: The topic's limit holds for the whole record; headers and framing need some of it.
-MAX_VALUE_BYTES = MAX_DEAD_LETTER_BYTES - 65_536
 
 logger = logging.getLogger(__name__)
 _encoder = msgspec.json.Encoder()
@@ -38,7 +36,7 @@ class Undelivered(msgspec.Struct, frozen=True):
 
 def unreadable(record: ConsumerRecord, error: ValueError, *, at_ms: int) -> Undelivered:
     """Return the dead letter of a message that is no row block."""
-    return Undelivered(_letter(record, UNREADABLE, str(error), record.value or b"", at_ms), [])
+    return Undelivered(letter_of(record, reason=UNREADABLE, detail=str(error), at_ms=at_ms), [])
 
 
 def refused(
@@ -53,24 +51,9 @@ def refused(
         record, block = messages[number]
         rest = RowBlock(block.table, len(found), b"".join(refusal.lines for refusal in found))
         detail = f"{len(found)} of {block.rows} rows for {block.table}: {found[0].detail}"
-        letters.append(Undelivered(_letter(record, REFUSED, detail, rest.lines, at_ms), rest.headers()))
+        letter = letter_of(record, reason=REFUSED, detail=detail, at_ms=at_ms, value=rest.lines)
+        letters.append(Undelivered(letter, rest.headers()))
     return letters
-
-
-def _letter(record: ConsumerRecord, reason: str, detail: str, value: bytes, at_ms: int) -> DeadLetter:
-    if len(value) > MAX_VALUE_BYTES:
-        detail = f"(cut to {MAX_VALUE_BYTES} of {len(value)} bytes) {detail}"
-    return DeadLetter(
-        topic=record.topic,
-        partition=record.partition,
-        offset=record.offset,
-        reason=reason,
-        detail=detail,
-        key=record.key,
-        value=value[:MAX_VALUE_BYTES],
-        at_ms=at_ms,
-        resent=resent_count(record.headers),
-    )
 
 
 def deliver(letters: Sequence[Undelivered], *, inserter: Inserter, producer: KafkaProducer) -> None:

@@ -7,14 +7,11 @@ import hashlib
 import msgspec
 from kafka.consumer.fetcher import ConsumerRecord
 
-from streams.dead_letters import DeadLetter, resent_count
+from streams.dead_letters import DeadLetter, letter_of
 from streams.records import Judgement
-from streams.topics import MAX_DEAD_LETTER_BYTES
 from students.examples import ExampleError, TrainingExample, from_judgement
 from students.grades import GradeScale
 
-#: The topic's limit holds for the whole record; headers and framing need some of it.
-MAX_VALUE_BYTES = MAX_DEAD_LETTER_BYTES - 65_536
 HEAD, TORSO, TAIL = CLASSES = ("head", "torso", "tail")
 
 _judgement = msgspec.json.Decoder(Judgement).decode
@@ -86,17 +83,4 @@ def is_held_out(query: str, share: float) -> bool:
 
 def dead_letter(record: ConsumerRecord, error: RefusedError, *, at_ms: int) -> DeadLetter:
     """Return the dead letter of a refused record."""
-    value, detail = record.value or b"", str(error)
-    if len(value) > MAX_VALUE_BYTES:
-        detail = f"(cut to {MAX_VALUE_BYTES} of {len(value)} bytes) {detail}"
-    return DeadLetter(
-        topic=record.topic,
-        partition=record.partition,
-        offset=record.offset,
-        reason=error.reason,
-        detail=detail,
-        key=record.key,
-        value=value[:MAX_VALUE_BYTES],
-        at_ms=at_ms,
-        resent=resent_count(record.headers),
-    )
+    return letter_of(record, reason=error.reason, detail=str(error), at_ms=at_ms)

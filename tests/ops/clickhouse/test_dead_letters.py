@@ -6,9 +6,9 @@ import base64
 
 from kafka.consumer.fetcher import ConsumerRecord
 
-from ops.clickhouse.dead_letters import MAX_VALUE_BYTES, refused, unreadable
+from ops.clickhouse.dead_letters import refused, unreadable
 from ops.clickhouse.inserting import Refusal
-from streams.dead_letters import from_message
+from streams.dead_letters import MAX_VALUE_BYTES, from_message
 from streams.rows import RowBlock
 from streams.rows import from_message as block_from_message
 

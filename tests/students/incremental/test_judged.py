@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kafka.consumer.fetcher import ConsumerRecord
 
+from streams.dead_letters import MAX_VALUE_BYTES
 from streams.topics import JUDGEMENTS
 from students.grades import ESCI
 from students.incremental.judged import (
-    MAX_VALUE_BYTES,
     RefusedError,
     dead_letter,
     identity_of,
