@@ -1,15 +1,15 @@
 """Chains of thought for judged pairs of a real catalogue, written by a program from the words of both texts.
 
-Less is known here than of the generated shop: which brands and colours there are is learned from the catalogue,
-measures are read by their units, and what is left of the query is taken for the kind of product. Verdicts say
-whether the words agree. They never follow the grade that people gave: a verdict that guesses it leaves the grade's
-probabilities nothing to weigh.
+Less is known here than of the generated shop: which brands there are is learned from the catalogue, colours,
+materials and audiences are listed, measures are read by their units. Verdicts say whether the words agree. Whether
+the item is the kind of product that was asked for, no program can read off the words: there is no line for it, and
+the grade's probabilities have it to weigh. A verdict that guesses it, or follows people's grade, leaves them nothing.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from ops.shop.items import Item, words
 from teacher.examples import ChainLine
@@ -167,8 +167,6 @@ class ChainWriter:
             others = [word for word in re.findall(r"[\w']+", text) if word.lower() in _AUDIENCE]
             met = [word for word in others if _AUDIENCE[word.lower()] == _AUDIENCE[asked.lower()]]
             note("audience", asked, next(iter(met or others), ""), bool(met))
-        if asked := _kind(left):
-            note("category", asked, *_category(asked, text, item))
         return tuple(sorted(lines.values(), key=lambda line: query.index(line.query_words)))
 
     def _brand(self, query: str) -> str:
@@ -191,39 +189,6 @@ def find(text: str, asked: str) -> str:
     return match.group() if match else ""
 
 
-def _category(asked: str, text: str, item: Item) -> tuple[str, bool]:
-    """Return the item's words for its kind of product, and whether they say at least half of what was asked for."""
-    parts = asked.split()
-    for length in range(len(parts), 0, -1):
-        for first in range(len(parts) - length, -1, -1):
-            run = parts[first : first + length]
-            if run[0].lower() in _FILLER or run[-1].lower() in _FILLER:
-                continue
-            if said := find(text, " ".join(run)) or find(text, " ".join(run).rstrip("s")):
-                if 2 * length >= len(parts):
-                    return said, True
-                return _leaf(text, item) or said, False
-    return _leaf(text, item) or " ".join(text.partition("\n")[0].split()[:4]), False
-
-
-def _leaf(text: str, item: Item) -> str:
-    return find(text, item.category[-1]) if item.category else ""
-
-
 def _other(pattern: re.Pattern[str], text: str) -> str:
     match = pattern.search(text)
     return match.group() if match else ""
-
-
-def _kind(left: str) -> str:
-    """Return the longest run of the query's remaining words, fillers at its ends cut off; the last of equals."""
-    best: Sequence[str] = ()
-    for run in left.split("|"):
-        parts = run.split()
-        while parts and parts[0].lower() in _FILLER:
-            parts = parts[1:]
-        while parts and parts[-1].lower() in _FILLER:
-            parts = parts[:-1]
-        if len(parts) >= max(1, len(best)):
-            best = parts
-    return " ".join(best)

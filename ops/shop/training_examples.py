@@ -39,7 +39,7 @@ CLASS_SHARES: Mapping[TrafficClass, float] = {
 SHARES = StreamsSettings()
 #: Candidates are mostly substitutes; rarer grades are learned from as well.
 GRADE_SHARES: Mapping[str, float] = {"E": 0.36, "S": 0.32, "C": 0.13, "I": 0.19}
-ATTACKED = 0.3
+ATTACKED = 0.5
 
 
 def shop_examples(count: int, *, seed: int, unseen: Collection[str] = ()) -> list[Example]:
