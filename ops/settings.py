@@ -137,8 +137,12 @@ class Experiment(Section):
     expected_effect: float = Field(0.1, gt=0, description="relative effect the sequential test is tuned to")
     min_shoppers: int = Field(100, ge=2, description="per arm, before intervals are shown")
     guardrail_ctr_drop: float = Field(0.05, gt=0, description="stop if CTR is surely this much lower")
-    guardrail_latency_ms: float = Field(250, gt=0, description="stop if the treatment's p99 is above")
-    guardrail_fallback_share: Share = Field(0.05, description="stop if the treatment falls back more often")
+    guardrail_latency_ms: float = Field(
+        250, gt=0, description="stop if surely 1 % more of the treatment's queries take longer than the control's"
+    )
+    guardrail_fallback_share: Share = Field(
+        0.05, description="stop if the treatment surely falls back more often than the control by more"
+    )
     guardrails_stop: bool = Field(True, description="breached guardrails stop the experiment by themselves")
 
 

@@ -3,6 +3,9 @@
 Each guardrail is breached only where its always-valid interval lies wholly beyond its limit, at a level of
 alpha / 4, so all four together stop a harmless treatment with a probability of at most alpha however often
 they are looked at. The price: a small breach is noticed late, a big one within some hundred queries.
+
+Latency and fallbacks are held against the control's in the same time: a machine that is overloaded slows both arms
+and is no fault of the treatment.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ from __future__ import annotations
 import msgspec
 
 from ops.experiments.aggregates import Serving
-from ops.experiments.sequential import share_lower_bound
+from ops.experiments.sequential import share_lower_bound, share_upper_bound
 from ops.experiments.statistics import Effect, SampleRatioCheck
 from ops.experiments.wording import percent, span
 from ops.settings import Experiment
@@ -43,19 +46,20 @@ def guardrails(
     *,
     ctr: Effect,
     treatment: Serving | None,
+    control: Serving | None,
     treatment_shoppers: int,
     ratio: SampleRatioCheck | None,
     settings: Experiment,
 ) -> list[Guardrail]:
     """Judge all guardrails; none is breached before the treatment has `settings.min_shoppers` shoppers.
 
-    `ctr` must have been estimated at `guardrail_alpha`, and `treatment.slow` counted above
+    `ctr` must have been estimated at `guardrail_alpha`, and slow queries of both arms counted above
     `settings.guardrail_latency_ms`.
     """
     found = [
         _ctr(ctr, settings),
-        _latency(treatment, settings),
-        _fallbacks(treatment, settings),
+        _latency(treatment, control, settings),
+        _fallbacks(treatment, control, settings),
         _sample_ratio(ratio, settings),
     ]
     if treatment_shoppers >= settings.min_shoppers:
@@ -77,34 +81,46 @@ def _ctr(ctr: Effect, settings: Experiment) -> Guardrail:
     return Guardrail("ctr_change", estimate.relative, limit, breached, why)
 
 
-def _latency(treatment: Serving | None, settings: Experiment) -> Guardrail:
+def _latency(treatment: Serving | None, control: Serving | None, settings: Experiment) -> Guardrail:
     limit_ms = settings.guardrail_latency_ms
     if treatment is None or treatment.latency_p99_ms is None:
         return Guardrail(
             "latency_p99_ms", None, limit_ms, False, "no query of the treatment says its latency"
         )
-    share = treatment.slow / treatment.timed
-    breached = _surely_above(treatment.slow, treatment.timed, SLOW_SHARE, settings)
-    slow = f"{percent(share, 2)} of {treatment.timed:,} queries took longer than {limit_ms:g} ms"
-    if breached:
-        why = f"{slow}, surely more than {percent(SLOW_SHARE, 0)}"
-    else:
-        why = f"{slow}, not surely more than {percent(SLOW_SHARE, 0)}"
-    return Guardrail("latency_p99_ms", treatment.latency_p99_ms, limit_ms, breached, why)
+    p99_ms = treatment.latency_p99_ms
+    if control is None or not control.timed:
+        why = "no query of the control says its latency, to compare with"
+        return Guardrail("latency_p99_ms", p99_ms, limit_ms, False, why)
+    ours, theirs = (treatment.slow, treatment.timed), (control.slow, control.timed)
+    breached = _surely_more(ours, theirs, margin=SLOW_SHARE, settings=settings)
+    why = (
+        f"{percent(treatment.slow / treatment.timed, 2)} of {treatment.timed:,} queries took longer than "
+        f"{limit_ms:g} ms, {percent(control.slow / control.timed, 2)} in {settings.control}: "
+        f"{_sure(breached)} more by {percent(SLOW_SHARE, 0)}"
+    )
+    return Guardrail("latency_p99_ms", p99_ms, limit_ms, breached, why)
 
 
-def _fallbacks(treatment: Serving | None, settings: Experiment) -> Guardrail:
-    limit = settings.guardrail_fallback_share
+def _fallbacks(treatment: Serving | None, control: Serving | None, settings: Experiment) -> Guardrail:
+    margin = settings.guardrail_fallback_share
     if treatment is None or not treatment.queries:
-        return Guardrail("fallback_share", None, limit, False, "the treatment has served no query")
+        return Guardrail("fallback_share", None, margin, False, "the treatment has served no query")
     share = treatment.fallbacks / treatment.queries
-    breached = _surely_above(treatment.fallbacks, treatment.queries, limit, settings)
-    sure = "surely" if breached else "not surely"
+    if control is None or not control.queries:
+        why = "the control has served no query to compare with"
+        return Guardrail("fallback_share", share, margin, False, why)
+    ours, theirs = (treatment.fallbacks, treatment.queries), (control.fallbacks, control.queries)
+    breached = _surely_more(ours, theirs, margin=margin, settings=settings)
+    usual = control.fallbacks / control.queries
     why = (
         f"{percent(share, 2)} of {treatment.queries:,} queries were scored without the model, "
-        f"{sure} more than {percent(limit)}"
+        f"{percent(usual, 2)} in {settings.control}: {_sure(breached)} more by {percent(margin)}"
     )
-    return Guardrail("fallback_share", share, limit, breached, why)
+    return Guardrail("fallback_share", share, min(usual + margin, 1.0), breached, why)
+
+
+def _sure(breached: bool) -> str:
+    return "surely" if breached else "not surely"
 
 
 def _sample_ratio(ratio: SampleRatioCheck | None, settings: Experiment) -> Guardrail:
@@ -119,9 +135,15 @@ def _sample_ratio(ratio: SampleRatioCheck | None, settings: Experiment) -> Guard
     return Guardrail("sample_ratio_p_value", ratio.p_value, limit, breached, why)
 
 
-def _surely_above(successes: int, trials: int, limit: float, settings: Experiment) -> bool:
-    centre = min(max(limit, SMALLEST_SHARE), 1 - SMALLEST_SHARE)
-    bound = share_lower_bound(
-        successes=successes, trials=trials, expected=centre, alpha=guardrail_alpha(settings)
-    )
-    return bound > limit
+def _surely_more(
+    ours: tuple[int, int], theirs: tuple[int, int], *, margin: float, settings: Experiment
+) -> bool:
+    """Tell whether our share of (successes, trials) is surely greater than theirs by more than `margin`.
+
+    The lower end of ours against the upper end of theirs, each always valid at half the guardrail's level.
+    """
+    centre = min(max(margin, SMALLEST_SHARE), 1 - SMALLEST_SHARE)
+    alpha = guardrail_alpha(settings) / 2
+    lower = share_lower_bound(successes=ours[0], trials=ours[1], expected=centre, alpha=alpha)
+    upper = share_upper_bound(successes=theirs[0], trials=theirs[1], expected=centre, alpha=alpha)
+    return lower - upper > margin

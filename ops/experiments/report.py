@@ -65,6 +65,7 @@ def experiment_report(
     judged = guardrails(
         ctr=_effect(cells, ALL_TRAFFIC, looks.count - 1, CTR, settings, alpha=guardrail_alpha(experiment)),
         treatment=serving.get(experiment.treatment),
+        control=serving.get(experiment.control),
         treatment_shoppers=exposed.shoppers.get(experiment.treatment, 0),
         ratio=ratio,
         settings=experiment,

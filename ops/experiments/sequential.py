@@ -90,6 +90,17 @@ def share_lower_bound(*, successes: int, trials: int, expected: float, alpha: fl
     return float(brentq(excess, lowest, highest)) if excess(highest) < 0 else highest
 
 
+def share_upper_bound(*, successes: int, trials: int, expected: float, alpha: float) -> float:
+    """Return the upper end, in (0, 1], of the always-valid (1 - alpha) interval of a success probability.
+
+    As `share_lower_bound`, from the failures' side.
+    """
+    _check_share(successes=successes, trials=trials, expected=expected)
+    return 1 - share_lower_bound(
+        successes=trials - successes, trials=trials, expected=1 - expected, alpha=alpha
+    )
+
+
 def _log_share_ratio(successes: int, trials: int, *, centre: float, share: float) -> float:
     failures = trials - successes
     a, b = SHARE_CONCENTRATION * centre, SHARE_CONCENTRATION * (1 - centre)

@@ -5,7 +5,13 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from ops.experiments.sequential import interval, p_value, share_lower_bound, share_p_value
+from ops.experiments.sequential import (
+    interval,
+    p_value,
+    share_lower_bound,
+    share_p_value,
+    share_upper_bound,
+)
 
 estimates = st.floats(-10, 10)
 errors = st.floats(1e-4, 10)
@@ -124,3 +130,11 @@ def test_wrong_shares_are_refused(hits: int, trials: int, expected: float) -> No
         share_p_value(successes=hits, trials=trials, expected=expected)
     with pytest.raises(ValueError, match="expected 0 <= successes <= trials"):
         share_lower_bound(successes=hits, trials=trials, expected=expected, alpha=0.05)
+
+
+@pytest.mark.parametrize(("hits", "trials"), [(0, 0), (0, 500), (20, 500), (500, 500)])
+def test_the_upper_end_mirrors_the_lower_one(hits: int, trials: int) -> None:
+    upper = share_upper_bound(successes=hits, trials=trials, expected=0.05, alpha=0.05)
+    lower = share_lower_bound(successes=hits, trials=trials, expected=0.05, alpha=0.05)
+    assert lower <= (hits / trials if trials else 0.5) <= upper <= 1
+    assert upper == 1 - share_lower_bound(successes=trials - hits, trials=trials, expected=0.95, alpha=0.05)
