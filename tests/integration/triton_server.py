@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -98,6 +99,15 @@ class Serving:
             time.sleep(0.1)
         raise AssertionError(f"the server is not ready:\n{self.log.read_text()}")
 
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Keep `relevance serve` from noticing anything; its tritonserver goes on."""
+        self.process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
+
     def stubs(self) -> dict[tuple[str, int], int]:
         """Return the pid of each served version's process."""
         running = stubs.running(self.ready().pid)
@@ -136,7 +146,7 @@ def serving(run_dir: Path, encoder: Path, **variables: str) -> Iterator[Serving]
     finally:
         process.terminate()
         try:
-            process.wait(timeout=30)
+            process.wait(timeout=60)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
