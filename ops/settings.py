@@ -66,6 +66,7 @@ class Stack(Section):
     trainer: bool = Field(
         False, description="run the incremental trainer; needs trainer.start and gate.golden"
     )
+    loop: bool = Field(False, description="run what promotes students under guardrails; needs a Triton")
 
 
 class Ubi(Section):
@@ -138,7 +139,9 @@ class Experiment(Section):
     min_shoppers: int = Field(100, ge=2, description="per arm, before intervals are shown")
     guardrail_ctr_drop: float = Field(0.05, gt=0, description="stop if CTR is surely this much lower")
     guardrail_latency_ms: float = Field(
-        250, gt=0, description="stop if surely 1 % more of the treatment's queries take longer than the control's"
+        250,
+        gt=0,
+        description="stop if surely 1 % more queries of the treatment than of the control are slower",
     )
     guardrail_fallback_share: Share = Field(
         0.05, description="stop if the treatment surely falls back more often than the control by more"
@@ -333,6 +336,9 @@ class Trainer(Section):
     )
     seed: int = Field(1, ge=0)
     checkpoints: int = Field(3, ge=2, description="that are kept")
+    to_treatment: bool = Field(
+        True, description="a published version scores the treatment at once; false: `loop` promotes it"
+    )
 
 
 class Gate(Section):
@@ -353,6 +359,16 @@ class Gate(Section):
     disagreement_rise: float = Field(0.05, gt=0, description="stops publishing, if it is no chance")
     guard_alpha: float = Field(0.01, gt=0, lt=0.5, description="chance that it stops for nothing")
     most_refused: Share = Field(0.2, description="of the window's records; more stop publishing")
+
+
+class Loop(Section):
+    """What promotes published students to the treatment arm, and takes them off again if they do harm."""
+
+    first_versions: Path | None = Field(
+        None, description="folder of exported versions that become champions, pinned, where a kind has none"
+    )
+    check_every_s: Seconds = 2
+    guard_every_s: Seconds = Field(10, description="how often the guardrails are asked")
 
 
 class TritonServer(Section):
@@ -456,6 +472,7 @@ class Settings(Section):
     trainer: Trainer = Trainer()
     gate: Gate = Gate()
     features: Features = Features()
+    loop: Loop = Loop()
     triton_server: TritonServer = TritonServer()
     serving: Serving = Serving()
     scoring: Scoring = Scoring()

@@ -241,7 +241,8 @@ class StudentStep(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     `kind` is interaction or representation, `version` its number (from 1, never used again), `parent` that of the
     version it was trained from (0: none). `step` is exported (no server was known), published, refused, promoted,
     rolled_back, pinned, unpinned or retired. `offsets` are the judgements that the version has seen (the next offset
-    of each "topic/partition"), `gate` the figures it was let through with, `decision` the reason in words.
+    of each "topic/partition"), `gate` the figures it was let through with, `decision` the reason in words. A version
+    is promoted to champion or to challenger; a rolled back one is champion again, or challenger no more.
 
     What holds after the step stands in every record, so a kind's last one says which version scores which arm:
     `champion` the control, `challenger` the treatment (0: none; then the champion does), `previous` the champion

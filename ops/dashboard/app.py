@@ -43,6 +43,8 @@ RETRY_MS = 2000
 #: How soon a stream notices that the server wants to stop.
 CLOSING_EVERY_S = 0.25
 FIRST_REPORT_WITHIN_S = 30
+#: In the year 2286; epoch milliseconds.
+MAX_TIME_MS = 9_999_999_999_999
 
 
 def create_app(
@@ -164,6 +166,10 @@ class _Dashboard:
         return json_answer(msgspec.json.encode(await self._snapshots.health()))
 
     async def experiment(self, request: Request) -> Response:
+        since_ms = Parameters(request, ("since_ms",)).whole("since_ms", at_most=MAX_TIME_MS, default=0)
+        if since_ms:
+            found = await run_in_threadpool(self._source.report_since, since_ms)
+            return json_answer(msgspec.json.encode(found))
         outcome = await self._snapshots.report()
         if outcome.value is None:
             outcome = await self._snapshots.report(wait_s=FIRST_REPORT_WITHIN_S)

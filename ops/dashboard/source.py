@@ -24,7 +24,7 @@ from ops.dashboard.queries import (
 )
 from ops.dashboard.teacher_queries import JudgementRow
 from ops.dashboard.teacher_view import JudgementView, TeacherOverview
-from ops.experiments.report import ExperimentReport, experiment_report
+from ops.experiments.report import ExperimentReport, experiment_report, report_since
 from ops.experiments.states import StateReader
 from ops.settings import Settings
 from streams.records import ExperimentState
@@ -90,6 +90,10 @@ class Source:
     def report(self) -> ExperimentReport:
         """Compute the experiment's report. Raises ClickHouseError."""
         return experiment_report(self._report_client, self._settings, now_ms=_now_ms(), state=self._state)
+
+    def report_since(self, since_ms: int) -> ExperimentReport:
+        """Compute the report over what has happened since then. Raises ClickHouseError."""
+        return report_since(self._report_client, self._settings, since_ms=since_ms, now_ms=_now_ms())
 
     def store(self) -> StoreNumbers:
         """Ask for the flow of events. Raises ClickHouseError."""

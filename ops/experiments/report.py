@@ -21,7 +21,7 @@ from ops.experiments.verdict import verdict
 from ops.settings import Settings
 from streams.records import ExperimentState, TrafficClass
 
-__all__ = ["ExperimentReport", "experiment_report", "render_text"]
+__all__ = ["ExperimentReport", "experiment_report", "render_text", "report_since"]
 
 CUTS = (ALL_TRAFFIC, TrafficClass.HEAD.value, TrafficClass.TORSO.value, TrafficClass.TAIL.value)
 
@@ -97,6 +97,17 @@ def experiment_report(
             settings=experiment,
         ),
     )
+
+
+def report_since(client: Client, settings: Settings, *, since_ms: int, now_ms: int) -> ExperimentReport:
+    """Compute the report over what has happened since then (epoch milliseconds). Raises ClickHouseError.
+
+    For verdicts on a version: both arms over the time in which it scored one of them. It has the coarsest series.
+    """
+    window = ExperimentState(
+        experiment=settings.experiment.name, state="running", reason="", since_ms=since_ms
+    )
+    return experiment_report(client, settings, now_ms=now_ms, state=window, max_looks=2)
 
 
 def _window(state: ExperimentState | None, now_ms: int) -> Window:

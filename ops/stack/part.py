@@ -73,6 +73,10 @@ def main(name: str) -> None:
         from ops import trainer_process
 
         trainer_process.run(settings, bootstrap, stop=stop_event())
+    elif name == "loop":
+        from ops.loop import process as loop_process
+
+        loop_process.run(settings, bootstrap, stop=stop_event())
     elif name == "shop":
         _without_torch()
         from ops.shop import process
@@ -80,7 +84,8 @@ def main(name: str) -> None:
         process.run(settings, bootstrap, stop=stop_event())
     else:
         raise ValueError(
-            f"expected broker, streams-N, metrics, features, sampler, teacher-worker-N, trainer or shop, got {name!r}"
+            "expected broker, streams-N, metrics, features, sampler, teacher-worker-N, trainer, loop or shop,"
+            f" got {name!r}"
         )
 
 

@@ -48,6 +48,9 @@ def parts(settings: Settings, *, shop: bool = True) -> list[Part]:
     if settings.stack.trainer:
         # The supervisor may kill it at any moment: what is not in its checkpoint is read again.
         chosen.append(Part("trainer", 3, "student and checkpoint read", 180, 4))
+    if settings.stack.loop:
+        # The first students must be served before anyone is scored by them.
+        chosen.append(Part("loop", 3, "the first students served", 240, 4))
     if shop:
         chosen.append(Part("shop", 3, "catalogue made, first searches sent", 180, 4))
     return chosen

@@ -137,7 +137,9 @@ class Outbox:
             return "exported", "no Triton is known"
         try:
             with contextlib.closing(Control(self.settings)) as control:
-                Publisher(self.settings, control).publish(folder, decision=decision)
+                Publisher(self.settings, control).publish(
+                    folder, decision=decision, to_treatment=self.settings.trainer.to_treatment
+                )
         except TritonError as error:
             raise AwayError(str(error)) from error
         except PublishError as error:

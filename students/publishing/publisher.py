@@ -17,6 +17,7 @@ import msgspec
 from ops.serving.connection import Control, TritonError
 from ops.settings import Settings
 from streams.records import StudentStep
+from students.publishing import treatment
 from students.publishing.configs import models_of
 from students.publishing.ledger import Ledger, Route, route_of
 from students.publishing.probes import ParityError, check_parity
@@ -55,11 +56,11 @@ class Publisher:
         self._control = control
         self._clock_ms = clock_ms
 
-    def publish(self, folder: Path, *, decision: str = "") -> StudentStep:
+    def publish(self, folder: Path, *, decision: str = "", to_treatment: bool = True) -> StudentStep:
         """Serve an exported version as its kind's challenger, or as champion where there is none yet.
 
-        Raises VersionError, PublishError, TritonError. A version that fails its probes is taken out again and its
-        number is burnt.
+        Unless `to_treatment`, it only waits, loaded, until `treat` makes it the challenger. Raises VersionError,
+        PublishError, TritonError. A version that fails its probes is taken out again and its number is burnt.
         """
         manifest = verify(folder)
         serving = self._settings.serving
@@ -86,11 +87,10 @@ class Publisher:
                     self._record(steps, "refused", manifest, decision=str(error))
                 raise PublishError(f"{manifest.name} is not served: {error}") from error
             route = route_of(steps, manifest.kind)
-            route = (
-                replace(route, challenger=manifest.version)
-                if route.champion
-                else Route(champion=manifest.version)
-            )
+            if not route.champion:
+                route = Route(champion=manifest.version)
+            elif to_treatment:
+                route = replace(route, challenger=manifest.version)
             gate = manifest.gate | {"served.parity": worst}
             return self._record(steps, "published", manifest, decision=decision, route=route, gate=gate)
 
@@ -129,6 +129,36 @@ class Publisher:
             new = Route(route.previous, challenger, self._before(steps, published), pinned=pin)
             return self._again(steps, "rolled_back", published, new, decision)
 
+    def treat(self, version: int, *, decision: str = "") -> StudentStep:
+        """Have a served version score the treatment arm; the champion stays. Raises PublishError, TritonError."""
+        with self.ledger.held():
+            steps = self.ledger.steps()
+            published = self._published(steps, version)
+            name = student_version(published.kind, version)
+            route = route_of(steps, published.kind)
+            if version in (route.champion, route.challenger):
+                raise PublishError(f"{name} scores an arm already")
+            self._check_served(published)
+            return self._again(steps, "promoted", published, replace(route, challenger=version), decision)
+
+    def take_off(self, kind: str, *, to_champion: bool = False, decision: str = "") -> StudentStep:
+        """Roll the treatment arm back to the version that scored it before, or to the champion's.
+
+        The step names the version that is taken off. Raises PublishError without a challenger, TritonError.
+        """
+        with self.ledger.held():
+            steps = self.ledger.steps()
+            route = route_of(steps, kind)
+            if not route.challenger:
+                raise PublishError(
+                    f"{kind}: the champion scores the treatment too, there is nothing to roll back"
+                )
+            back_to = 0 if to_champion else treatment.before(steps, kind)
+            if back_to:
+                self._check_served(self._published(steps, back_to))
+            taken = self._published(steps, route.challenger)
+            return self._again(steps, "rolled_back", taken, replace(route, challenger=back_to), decision)
+
     def pin(self, kind: str, *, pinned: bool, decision: str = "") -> StudentStep:
         """Keep a kind's champion until it is unpinned, or let go of it. Raises PublishError without a champion."""
         with self.ledger.held():
@@ -143,7 +173,7 @@ class Publisher:
     def retire_due(self, *, wait: bool = True) -> list[StudentStep]:
         """Unload and remove the versions that no arm has used for `serving.retire_after_s`, and return the steps.
 
-        The champion before the present one stays, so that a roll back takes no loading. Raises TritonError, and
+        What an arm would be rolled back to stays, so that it takes no loading. Raises TritonError, and
         BlockingIOError if another step is under way and `wait` is false.
         """
         due_ms = self._clock_ms() - self._settings.serving.retire_after_s * 1000
@@ -169,6 +199,7 @@ class Publisher:
             if step.step == "published" and step.version in lying:
                 route = route_of(steps, step.kind)
                 roles = {
+                    treatment.before(steps, step.kind): "previous",
                     route.previous: "previous",
                     route.challenger: "challenger",
                     route.champion: "champion",
