@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from streams.judgement_identity import identity_of
 from streams.records import Judgement
 from teacher.policy import Verdict
 
@@ -44,6 +45,9 @@ def judgement_row(judgement: Judgement) -> dict[str, Any]:
         "prompt_tokens": judgement.prompt_tokens,
         "cached_tokens": judgement.cached_tokens,
         "completion_tokens": judgement.completion_tokens,
+        "identity": _identity(judgement),
+        "traffic_class": judgement.traffic_class,
+        "sampled_at": judgement.sampled_ms or None,
         "event_time": judgement.judged_ms,
         "version": 1,
     }
@@ -112,6 +116,13 @@ def report_rows(report: TeacherReport, *, data_set: str, made_ms: int) -> list[d
         }
         for name, figure in report.figures.items()
     ]
+
+
+def _identity(judgement: Judgement) -> str:
+    try:
+        return identity_of(judgement)
+    except UnicodeEncodeError:
+        return ""
 
 
 def _count(report: TeacherReport, name: str) -> int:

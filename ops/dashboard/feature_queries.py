@@ -3,12 +3,10 @@ limit and a time limit."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 from clickhouse_connect.driver.client import Client
 
-from ops.dashboard.queries import FINAL
+from ops.dashboard.asking import FINAL, fetch
 
 MAX_SEARCHES = 500
 MAX_AUDITS = 50
@@ -86,7 +84,7 @@ class AuditRow(msgspec.Struct, frozen=True, kw_only=True):
 
 def count_searches(client: Client, *, first_ms: int, last_ms: int) -> int:
     """Return how many searches with logged reads there are between two times."""
-    found = _rows(
+    found = fetch(
         client,
         f"SELECT count() AS n FROM feature_reads WHERE {_IN_TIME} {FINAL}",  # noqa: S608 - made of constants
         first_ms=first_ms,
@@ -101,7 +99,7 @@ def read_searches(
     """Return the next `limit` of the searches between two times in an order that `seed` draws; `after` is the place
     of the last one that is known, 0 at first."""
     columns = ", ".join(READ_COLUMNS)
-    rows = _rows(
+    rows = fetch(
         client,
         f"""
         SELECT cityHash64({{seed:UInt64}}, event_id) AS place, toString(feature_reads.event_id) AS event_id,
@@ -121,7 +119,7 @@ def read_searches(
 def reads_lately(client: Client, *, now_ms: int) -> ReadsLately:
     """Sum up the last hour's reads."""
     bounds = {"first_ms": now_ms - LATELY_MS, "last_ms": now_ms + LATELY_MS}
-    (total,) = _rows(
+    (total,) = fetch(
         client,
         f"""
         SELECT count() AS searches, sum(length(item_ids)) AS reads, sum(countEqual(read_us, NULL)) AS unanswered,
@@ -133,7 +131,7 @@ def reads_lately(client: Client, *, now_ms: int) -> ReadsLately:
         {FINAL}""",  # noqa: S608 - made of constants; values are bound
         **bounds,
     )
-    minutes = _rows(
+    minutes = fetch(
         client,
         f"""
         SELECT intDiv(toUnixTimestamp64Milli(event_time), {BAR_MS}) * {BAR_MS} AS at_ms,
@@ -154,7 +152,7 @@ def reads_lately(client: Client, *, now_ms: int) -> ReadsLately:
 
 def audits(client: Client) -> list[AuditRow]:
     """Return the newest audits, newest first."""
-    rows = _rows(
+    rows = fetch(
         client,
         f"""
         SELECT toString(feature_audits.audit_id) AS audit_id, toUnixTimestamp64Milli(event_time) AS at_ms,
@@ -165,7 +163,3 @@ def audits(client: Client) -> list[AuditRow]:
         {FINAL}""",  # noqa: S608 - made of constants
     )
     return [AuditRow(**row) for row in rows]
-
-
-def _rows(client: Client, statement: str, **values: Any) -> list[dict[str, Any]]:
-    return list(client.query(statement, parameters=values).named_results())

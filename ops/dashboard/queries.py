@@ -7,19 +7,18 @@ Clicks and purchases count where they were attributed to an impression, each imp
 from __future__ import annotations
 
 import base64
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 from clickhouse_connect.driver.client import Client
 
-MAX_EXECUTION_S = 15
+from ops.dashboard.asking import FINAL, TIMED, fetch
+
 MAX_ROWS = 500
 BUCKET_S = 10
 ARRIVALS_S = 600
 PREVIEW_CHARS = 300
 
-TIMED = f"SETTINGS max_execution_time = {MAX_EXECUTION_S}"
-FINAL = TIMED + ", final = 1"
 #: An empty arm means all traffic, also that from before and outside the experiment.
 IN_ARM = "({arm:String} = '' OR arms[{experiment:String}] = {arm:String})"
 
@@ -137,9 +136,9 @@ def arrivals(client: Client, *, now_ms: int) -> Arrivals:
         for table in tables
     )
     rates = {table: [0.0] * (ARRIVALS_S // BUCKET_S) for table in tables}
-    for row in _rows(client, f"SELECT * FROM ({counts}) {TIMED}", start_s=start_s, end_s=end_s):  # noqa: S608 - as above
+    for row in fetch(client, f"SELECT * FROM ({counts}) {TIMED}", start_s=start_s, end_s=end_s):  # noqa: S608 - as above
         rates[row["name"]][(row["at_s"] - start_s) // BUCKET_S] = row["n"] / BUCKET_S
-    (delay,) = _rows(
+    (delay,) = fetch(
         client,
         f"""
         SELECT quantiles(0.5, 0.95)(dateDiff('millisecond', event_time, ingested_at) / 1000) AS quantiles_s,
@@ -158,7 +157,7 @@ def arrivals(client: Client, *, now_ms: int) -> Arrivals:
 
 def totals(client: Client) -> Totals:
     """Count every event once."""
-    (row,) = _rows(
+    (row,) = fetch(
         client,
         f"""
         SELECT
@@ -181,7 +180,7 @@ def totals(client: Client) -> Totals:
 
 def dead_letter_counts(client: Client, *, now_ms: int) -> list[DeadLetterCount]:
     """Return the dead letters by reason, most frequent first."""
-    rows = _rows(
+    rows = fetch(
         client,
         f"""
         SELECT reason, count() AS total,
@@ -196,7 +195,7 @@ def dead_letter_counts(client: Client, *, now_ms: int) -> list[DeadLetterCount]:
 
 def dead_letters(client: Client, *, reason: str, limit: int) -> list[DeadLetter]:
     """Return the newest dead letters, of one reason or (empty) of all."""
-    rows = _rows(
+    rows = fetch(
         client,
         f"""
         SELECT source_topic, source_partition, source_offset, reason, detail, payload_bytes,
@@ -226,7 +225,7 @@ def queries_of_arm(
     wanted = f"""{IN_ARM}
         AND ({{search:String}} = '' OR positionCaseInsensitiveUTF8(normalised_query, {{search:String}}) > 0)
         AND ({{traffic_class:String}} = '' OR traffic_class = {{traffic_class:String}})"""
-    rows = _rows(
+    rows = fetch(
         client,
         f"""
         SELECT query, class AS traffic_class, impressions, clicks, clicks / impressions AS ctr,
@@ -258,7 +257,7 @@ def queries_of_arm(
 
 def position_prior(client: Client) -> dict[int, float]:
     """Return how often an impression at each position is clicked, over all traffic: the prior of COEC."""
-    rows = _rows(
+    rows = fetch(
         client,
         f"""
         SELECT position, countIf(event_id IN (
@@ -275,7 +274,7 @@ def pairs_of_query(
 ) -> list[PairRow]:
     """Return the items shown for a query, most shown first."""
     wanted = f"normalised_query = {{query:String}} AND {IN_ARM}"
-    rows = _rows(
+    rows = fetch(
         client,
         f"""
         SELECT item_id, impressions, clicks, clicks / impressions AS ctr, expected_clicks,
@@ -319,7 +318,7 @@ def events_of_pair(
                 toString(student_version) AS student_version"""
     wanted = f"normalised_query = {{query:String}} AND item_id = {{item_id:String}} AND {IN_ARM}"
     delay = "if(attribution = 'no_impression', NULL, toNullable(delay_ms))"
-    rows = _rows(
+    rows = fetch(
         client,
         f"""
         SELECT at_ms, kind, event_id, client_id, query_id, arm_name AS arm, position, attribution,
@@ -351,7 +350,3 @@ def events_of_pair(
 def _preview(start: str) -> str:
     whole = start[: 4 * (len(start) // 4)]
     return base64.b64decode(whole, validate=False).decode("utf-8", "replace")[:PREVIEW_CHARS]
-
-
-def _rows(client: Client, statement: str, **bound: Any) -> list[dict[str, Any]]:
-    return list(client.query(statement, parameters=bound).named_results())

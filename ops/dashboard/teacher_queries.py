@@ -6,12 +6,10 @@ judgements each of these takes 0.02 to 0.2 s on one core.
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 from clickhouse_connect.driver.client import Client
 
-from ops.dashboard.queries import FINAL
+from ops.dashboard.asking import AT_MS, BARS, FINAL, bucket_width_ms, fetch
 from streams.normalise import normalise_query
 
 MAX_TEACHERS = 20
@@ -21,15 +19,13 @@ MAX_FIGURES = 400
 MAX_TEXT_CHARS = 20_000
 MAX_JSON_BYTES = 200_000
 TITLE_CHARS = 160
-#: The grade mix is drawn over the last judgements' month at most, in about this many bars.
+#: The grade mix is drawn over the last judgements' month at most.
 MIX_MS = 30 * 24 * 3_600_000
-MIX_BARS = 40
 LATER_MS = 24 * 3_600_000
 
 IDENTITY = "query, item_id, content_hash, teacher_id, prompt_hash"
 #: Orders judgements of the same millisecond; in an address it stands for the whole identity.
 ID = f"cityHash64({IDENTITY})"
-AT_MS = "toUnixTimestamp64Milli(event_time)"
 #: Before this (at_ms, id) is every judgement.
 NEWEST = (2**62, 0)
 
@@ -161,7 +157,7 @@ class PairTraffic(msgspec.Struct, frozen=True):
 
 def teacher_figures(client: Client) -> tuple[TeacherFigures | None, list[TeacherFigures]]:
     """Return the figures of all judgements, None without any, and of each teacher and prompt, newest first."""
-    rows = _rows(
+    rows = fetch(
         client,
         f"""
         SELECT teacher_id, prompt_hash,
@@ -183,7 +179,7 @@ def grade_mix(client: Client, *, first_ms: int, last_ms: int) -> GradeMix:
     """Return the grade mix between two times, or over the last `MIX_MS` of them."""
     since_ms = max(first_ms, last_ms - MIX_MS)
     bucket_ms = bucket_width_ms(last_ms - since_ms)
-    rows = _rows(
+    rows = fetch(
         client,
         f"""
         SELECT intDiv({AT_MS}, {{bucket_ms:Int64}}) * {{bucket_ms:Int64}} AS at_ms,
@@ -191,7 +187,7 @@ def grade_mix(client: Client, *, first_ms: int, last_ms: int) -> GradeMix:
         FROM judgements
         WHERE event_time BETWEEN fromUnixTimestamp64Milli({{since_ms:Int64}})
             AND fromUnixTimestamp64Milli({{last_ms:Int64}})
-        GROUP BY at_ms, grade ORDER BY at_ms, grade LIMIT {MIX_BARS * 2 * MAX_CHOICES}
+        GROUP BY at_ms, grade ORDER BY at_ms, grade LIMIT {BARS * 2 * MAX_CHOICES}
         {FINAL}""",  # noqa: S608 - made of constants; values are bound
         bucket_ms=bucket_ms,
         since_ms=since_ms,
@@ -216,7 +212,7 @@ def mix_change(client: Client, figures: TeacherFigures) -> MixChange:
     Where all its judgements are of less than two days, of the later and the earlier half of their time.
     """
     split_ms = figures.last_ms - min(LATER_MS, (figures.last_ms - figures.first_ms) // 2)
-    rows = _rows(
+    rows = fetch(
         client,
         f"""
         SELECT grade, countIf({AT_MS} < {{split_ms:Int64}}) AS before, count() - before AS since
@@ -235,19 +231,9 @@ def mix_change(client: Client, figures: TeacherFigures) -> MixChange:
     )
 
 
-def bucket_width_ms(span_ms: int) -> int:
-    """Return a width people can name that cuts a span into at most `MIX_BARS` buckets.
-
-    >>> [bucket_width_ms(hours * 3_600_000) // 60_000 for hours in (0, 1, 24, 24 * 30)]
-    [1, 2, 60, 1440]
-    """
-    minutes = (1, 2, 5, 10, 20, 30, 60, 120, 180, 360, 720, 1440)
-    return next((m for m in minutes if m * MIX_BARS * 60_000 >= span_ms), minutes[-1]) * 60_000
-
-
 def refusals(client: Client) -> list[RefusalCount]:
     """Return the refusals by reason, most frequent first."""
-    rows = _rows(
+    rows = fetch(
         client,
         f"""
         SELECT reason, count() AS pairs,
@@ -260,7 +246,7 @@ def refusals(client: Client) -> list[RefusalCount]:
 
 def newest_reports(client: Client) -> list[ReportFigure]:
     """Return the figures of the newest report on each teacher, prompt and data set, newest report first."""
-    rows = _rows(
+    rows = fetch(
         client,
         f"""
         SELECT report_id, teacher_id, prompt_hash,
@@ -279,7 +265,7 @@ def newest_reports(client: Client) -> list[ReportFigure]:
 
 def choices(client: Client) -> Choices:
     """Return what the list can be filtered by, in the order of the alphabet."""
-    (row,) = _rows(
+    (row,) = fetch(
         client,
         f"""
         SELECT groupUniqArray({MAX_CHOICES})(toString(grade)) AS grades,
@@ -305,7 +291,7 @@ def judgements(
     `search` is a part of the query in any case, `mismatch` a subtask that must mismatch. `before` is (at_ms, id)
     of the last judgement of the page before.
     """
-    rows = _rows(
+    rows = fetch(
         client,
         f"""
         SELECT toString({ID}) AS id, {AT_MS} AS at_ms, query, item_id, content_hash,
@@ -335,7 +321,7 @@ def judgement(
     client: Client, *, query: str, item_id: str, content_hash: str, teacher_id: str, prompt_hash: str
 ) -> StoredJudgement | None:
     """Return the judgement of this identity, or None if there is none."""
-    rows = _rows(
+    rows = fetch(
         client,
         f"""
         SELECT {AT_MS} AS at_ms, query, item_id, content_hash, teacher_id,
@@ -363,26 +349,15 @@ def judgement(
 def pair_traffic(client: Client, *, query: str, item_id: str) -> PairTraffic:
     """Return how often an item was shown and clicked for a query, in any case and spacing."""
     normalised = normalise_query(query)
-    wanted = "normalised_query = {query:String} AND item_id = {item_id:String}"
-    (row,) = _rows(
+    (row,) = fetch(
         client,
         f"""
-        SELECT impressions, clicks, mean_position AS position, last_ms
-        FROM (
-            SELECT count() AS impressions, ifNotFinite(avgIf(position, position > 0), 0) AS mean_position,
-                toUnixTimestamp64Milli(max(event_time)) AS last_ms
-            FROM impressions WHERE {wanted}
-        ) AS shown
-        CROSS JOIN (
-            SELECT uniqExact(impression_id) AS clicks
-            FROM clicks WHERE attribution = 'impression' AND {wanted}
-        ) AS clicked
+        SELECT countIf(kind = 'impression') AS impressions, uniqExactIf(impression_id, kind = 'click') AS clicks,
+            ifNotFinite(avgIf(pair_events.position, kind = 'impression' AND pair_events.position > 0), 0) AS position,
+            toUnixTimestamp64Milli(maxIf(event_time, kind = 'impression')) AS last_ms
+        FROM pair_events WHERE normalised_query = {{query:String}} AND item_id = {{item_id:String}}
         {FINAL}""",  # noqa: S608 - made of constants; values are bound
         query=normalised,
         item_id=item_id,
     )
     return PairTraffic(normalised_query=normalised, **row)
-
-
-def _rows(client: Client, statement: str, **bound: Any) -> list[dict[str, Any]]:
-    return list(client.query(statement, parameters=bound).named_results())

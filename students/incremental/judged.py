@@ -8,6 +8,7 @@ import msgspec
 from kafka.consumer.fetcher import ConsumerRecord
 
 from streams.dead_letters import DeadLetter, letter_of
+from streams.judgement_identity import identity_of
 from streams.records import Judgement
 from students.examples import ExampleError, TrainingExample, from_judgement
 from students.grades import GradeScale
@@ -58,18 +59,6 @@ def read(value: bytes | None, scale: GradeScale) -> Judged:
         judged_ms=judgement.judged_ms,
         sampled_ms=judgement.sampled_ms,
     )
-
-
-def identity_of(judgement: Judgement) -> str:
-    """Return what names a judgement: a hash of query, item, content, teacher and prompt."""
-    key = (
-        judgement.query,
-        judgement.item_id,
-        judgement.content_hash,
-        judgement.teacher_id,
-        judgement.prompt_hash,
-    )
-    return hashlib.blake2b(msgspec.json.encode(key), digest_size=8).hexdigest()
 
 
 def is_held_out(query: str, share: float) -> bool:

@@ -10,6 +10,7 @@ from clickhouse_connect.driver.client import Client
 
 from ops.clickhouse.migrate import migrate
 from ops.dashboard import teacher_queries, teacher_view
+from ops.dashboard.asking import BARS
 from ops.dashboard.teacher_queries import JudgementRow
 from ops.settings import Teacher
 from streams.records import Judgement
@@ -77,7 +78,7 @@ def test_figures_are_those_of_the_judgements_each_once(store: Client) -> None:
     assert overview.choices.subtasks == ["colour"]
     assert overview.mix is not None
     assert overview.mix.grades[0] == "E"
-    assert len(overview.mix.at_ms) <= teacher_queries.MIX_BARS + 1
+    assert len(overview.mix.at_ms) <= BARS + 1
     assert {
         grade: sum(counts) for grade, counts in zip(overview.mix.grades, overview.mix.counts, strict=True)
     } == {grade: sum(judgement.grade == grade for judgement in judgements) for grade in "ESCI"}

@@ -60,9 +60,20 @@ def test_rows_of_updates_are_stored_and_replaced(embedded_client: Client) -> Non
         inserter.insert("student_updates", msgspec.json.Encoder().encode_lines(rows), origin=f"test:{number}")
     found = embedded_client.query(
         "SELECT update_id, outcome, student_version, why, alarms, judgements, judged_to_trained_s,"
-        " sampled_to_trained_s FROM student_updates FINAL ORDER BY update_id"
+        " sampled_to_trained_s, used, held_back, offsets FROM student_updates FINAL ORDER BY update_id"
     ).result_rows
+    taken = (["a", "b"], ["c"], '{"relevance.judgements/0":40}')
     assert found == [
-        (1, "passed", "interaction-7", "because; published: update 1 passed the gate", "[]", 2, 30.5, None),
-        (2, "halted", "", "because", '[{"guard":"people","why":"it rose"}]', 2, 30.5, None),
+        (
+            1,
+            "passed",
+            "interaction-7",
+            "because; published: update 1 passed the gate",
+            "[]",
+            2,
+            30.5,
+            None,
+            *taken,
+        ),
+        (2, "halted", "", "because", '[{"guard":"people","why":"it rose"}]', 2, 30.5, None, *taken),
     ]

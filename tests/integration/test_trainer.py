@@ -21,13 +21,13 @@ from kafka import KafkaProducer
 from ops import heartbeat
 from ops.kafka import consumer, ensure_topics, producer
 from ops.settings import Settings
+from streams.judgement_identity import identity_of
 from streams.records import Judgement, StudentStep
 from streams.topics import DEAD_LETTERS, JUDGEMENTS, METRICS_ROWS, STUDENTS, TOPICS
 from students.grades import ESCI
 from students.incremental import checkpoint as checkpoints
 from students.incremental import lineage as lineages
 from students.incremental.golden import read_golden
-from students.incremental.judged import identity_of
 from students.incremental.lineage import Lineage
 from students.incremental.progress import Progress
 from students.incremental.rebuild import kafka_log, rebuild

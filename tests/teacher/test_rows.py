@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from ops.evaluation.bootstrap import Estimate
 from ops.evaluation.drift import Drift
+from streams.judgement_identity import identity_of
 from streams.records import Judgement, SubtaskVerdict
 from streams.rows import TABLES, from_message, to_blocks
 from teacher.rows import MAX_COUNT, MAX_DETAIL_CHARS, judgement_row, refusal_row, report_rows
@@ -171,3 +172,19 @@ def test_the_same_report_has_the_same_id_and_another_one_has_not() -> None:
 
 def test_the_tables_are_known_to_the_sink() -> None:
     assert {"judgements", "teacher_refusals", "teacher_reports"} <= set(TABLES)
+
+
+def test_a_row_names_its_judgement_as_updates_do() -> None:
+    judgement = msgspec.convert(
+        {
+            "query": "red mug", "item_id": "i", "item_text": "mug", "content_hash": "h", "teacher_id": "t",
+            "prompt_hash": "p", "grades": {"E": 1.0}, "grade": "E", "relevance_score": 1.0, "verdicts": [],
+            "unlocated": 0, "chain_of_thought": "", "latency_ms": 1.0, "prompt_tokens": 1, "cached_tokens": 0,
+            "completion_tokens": 1, "judged_ms": 9, "traffic_class": "tail", "sampled_ms": 7,
+        },
+        Judgement,
+    )  # fmt: skip
+    row = judgement_row(judgement)
+    assert (row["identity"], row["traffic_class"], row["sampled_at"]) == (identity_of(judgement), "tail", 7)
+    unknown = msgspec.structs.replace(judgement, query="\ud800", sampled_ms=0)
+    assert (judgement_row(unknown)["identity"], judgement_row(unknown)["sampled_at"]) == ("", None)

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ops.dashboard.teacher_queries import PairTraffic, StoredJudgement, bucket_width_ms
+from ops.dashboard.asking import bucket_width_ms
+from ops.dashboard.teacher_queries import PairTraffic, StoredJudgement
 from ops.dashboard.teacher_view import MAX_VERDICTS, JudgementView, read_verdicts, usd, view
 from ops.settings import Teacher
 

@@ -6,13 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kafka.consumer.fetcher import ConsumerRecord
 
+from streams.judgement_identity import identity_of
 from streams.dead_letters import MAX_VALUE_BYTES
 from streams.topics import JUDGEMENTS
 from students.grades import ESCI
 from students.incremental.judged import (
     RefusedError,
     dead_letter,
-    identity_of,
     is_held_out,
     read,
 )
