@@ -7,9 +7,9 @@ import time
 
 from ops.bench.machine import announce
 from ops.bench.serving_setup import arguments_of, running
+from ops.servers.processes import resident_mb
 from ops.serving import stubs
 from students.publishing.ledger import KINDS
-from teacher.serving.processes import resident_mb
 
 
 def main() -> None:

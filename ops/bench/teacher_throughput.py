@@ -26,6 +26,8 @@ from pathlib import Path
 from typing import Any
 
 from ops.bench.machine import announce
+from ops.servers import processes
+from ops.servers.steps import ROOT
 from ops.settings import Settings, load
 from ops.shop.judged_pairs import JudgedPair, shop_pairs
 from ops.stack.ports import free_port
@@ -35,9 +37,8 @@ from teacher.judging import Judge
 from teacher.parsing import Chain, Refusal, parse
 from teacher.policy import Policy, configured
 from teacher.prompt import Mode, messages
-from teacher.serving import address, processes
+from teacher.serving import address
 from teacher.serving.environment import ensure_environment, project_environment
-from teacher.serving.steps import ROOT
 from teacher.serving.weights import DEFAULT_ADAPTER, model_to_serve
 
 PER_QUERY = 8

@@ -27,10 +27,11 @@ def serve(context: Context, *, port: int | None, prepare: bool) -> None:
     A server that dies is started again, a version whose process dies is loaded again, versions that no arm uses any
     more are retired after `serving.retire_after_s`. Students come to it with `relevance students publish`.
     """
+    from ops.servers.keeping import ServerError
+    from ops.servers.steps import PreparationError, StoppedError
+    from ops.servers.voice import Voice
     from ops.serving import server
     from ops.serving.environment import ensure_environment
-    from teacher.serving.server import Voice
-    from teacher.serving.steps import PreparationError, StoppedError
 
     settings = load(context.environment({"TRITON_SERVER__PORT": port}))
     stop = threading.Event()
@@ -44,7 +45,7 @@ def serve(context: Context, *, port: int | None, prepare: bool) -> None:
         except StoppedError as error:
             progress.say(str(error))
             raise click.Abort from error
-        except (PreparationError, server.ServingError) as error:
+        except (PreparationError, ServerError) as error:
             raise CommandError(str(error)) from error
         progress.say("stopped")
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import triton_models
+from ops.servers.steps import ROOT
 from ops.settings import Settings
-from teacher.serving.steps import ROOT
 
 TEMPLATES = Path(triton_models.__file__).parent
 #: Shared memory of one Python model at first; it grows with what is sent.

@@ -12,8 +12,8 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from ops.servers.steps import ROOT, locked, run_step
 from ops.settings import TritonServer
-from teacher.serving.steps import ROOT, locked, run_step
 
 SCRIPT = ROOT / "ops" / "requirements" / "serving.sh"
 LOCK = ROOT / ".cache" / "serving" / "environment.lock"

@@ -147,7 +147,7 @@ class Run:
     def _module(self, name: str) -> list[str]:
         # Ends with us, even when we are killed: two runs in one folder would spoil each other's checkpoints.
         python = str(self.python)
-        return [python, "-m", "teacher.serving.launch", python, "-m", name]
+        return [python, "-m", "ops.servers.launch", python, "-m", name]
 
     def _accelerate(self) -> list[str]:
         command = self._module("accelerate.commands.launch")

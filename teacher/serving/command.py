@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ops.settings import Settings
-from teacher.serving.steps import CACHE
+from teacher.serving.environment import CACHE
 
 #: Tokens a block of the KV cache; prefixes are shared in whole blocks.
 CPU_BLOCK_TOKENS = 32

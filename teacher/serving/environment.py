@@ -13,9 +13,10 @@ from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 
+from ops.servers.steps import ROOT, PreparationError, locked, run_step
 from ops.settings import TeacherServer
-from teacher.serving.steps import CACHE, ROOT, PreparationError, locked, run_step
 
+CACHE = ROOT / ".cache" / "teacher"
 SCRIPT = ROOT / "ops" / "requirements" / "teacher.sh"
 
 

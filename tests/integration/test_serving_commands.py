@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from ops.scoring import item_vectors
+from ops.servers.steps import ROOT
 from students import saved
 from students.publishing.repository import versions_of
-from teacher.serving.steps import ROOT
 from tests.integration.triton_server import PAIRS, Serving, environment_or_skip, serving, small_student
 from tests.students.samples import write_small_encoder
 

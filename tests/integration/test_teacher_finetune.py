@@ -20,6 +20,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from ops.cli.context import CommandError, Context
 from ops.cli.teacher.finetune import finetune
+from ops.servers.steps import ROOT
 from ops.settings import load
 from teacher import policy
 from teacher.examples import save
@@ -29,7 +30,6 @@ from teacher.finetune.launch import Run
 from teacher.finetune.outcomes import Compared
 from teacher.finetune.settings import FinetuneSettings
 from teacher.serving.environment import folder_of, installed_version
-from teacher.serving.steps import ROOT
 from tests.teacher.finetune import samples
 
 pytestmark = pytest.mark.integration

@@ -15,17 +15,18 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from ops.servers import processes
+from ops.servers.steps import ROOT
 from ops.settings import load
 from ops.stack.ports import free_port
 from streams.records import Judgement
-from teacher.serving import address, processes
+from teacher.serving import address
 from teacher.serving.environment import (
     ensure_environment,
     folder_of,
     installed_version,
     project_environment,
 )
-from teacher.serving.steps import ROOT
 from teacher.serving.weights import ensure_weights
 
 START_WITHIN_S = 600

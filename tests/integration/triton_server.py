@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from ops.servers.steps import ROOT, PreparationError
 from ops.serving import address, stubs
 from ops.serving.connection import Control
 from ops.serving.environment import ensure_environment
@@ -28,7 +29,6 @@ from students.publishing.repository import versions_of
 from students.saved import Description, LoadedStudent, new_student
 from students.tokenisation import Limits
 from students.version_folder import Kind
-from teacher.serving.steps import ROOT, PreparationError
 from tests.students.samples import examples
 
 READY_WITHIN_S = 120.0

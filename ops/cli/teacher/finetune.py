@@ -14,6 +14,7 @@ import msgspec
 
 from ops.cli.context import CommandError, Context, pass_context
 from ops.files import write_atomically
+from ops.servers.steps import PreparationError, StoppedError, locked, run_step
 from teacher import policy as policies
 from teacher.examples import ExampleError
 from teacher.examples import read as read_examples
@@ -24,7 +25,6 @@ from teacher.finetune.outcomes import Compared, Comparison, rows
 from teacher.finetune.run_folder import RunFolderError
 from teacher.policy import PolicyError
 from teacher.serving.environment import ensure_environment
-from teacher.serving.steps import PreparationError, StoppedError, locked, run_step
 from teacher.serving.weights import ensure_weights
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)

@@ -11,10 +11,12 @@ import click
 
 from ops.cli.context import CommandError, Context, pass_context
 from ops.cli.stack_runner import SIGNALS, Progress
+from ops.servers.keeping import ServerError
+from ops.servers.steps import PreparationError, StoppedError
+from ops.servers.voice import Voice
 from ops.settings import load
 from teacher.probe import ProbeError
 from teacher.serving import server
-from teacher.serving.steps import PreparationError, StoppedError
 from teacher.serving.weights import DEFAULT_ADAPTER
 
 
@@ -57,12 +59,12 @@ def serve(
                 _, ready = server.prepare(settings, stop=stop, say=progress.say, adapter=adapter)
                 progress.say(f"ready to serve {ready}")
                 return
-            voice = server.Voice(say=progress.say, waiting=progress.waiting)
+            voice = Voice(say=progress.say, waiting=progress.waiting)
             server.serve(settings, stop=stop, voice=voice, adapter=adapter)
         except StoppedError as error:
             progress.say(str(error))
             raise click.Abort from error
-        except (PreparationError, ProbeError, server.TeacherServerError) as error:
+        except (PreparationError, ProbeError, ServerError) as error:
             raise CommandError(str(error)) from error
         progress.say("stopped")
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from ops.servers.keeping import ServerError
 from ops.serving.command import RESTRICTED, Installation, server_command, server_environment, write_backends
-from ops.serving.server import ServingError, refuse_open_door
+from ops.serving.server import refuse_open_door
 from ops.settings import Settings, SettingsError, load
 
 INSTALLED = Installation(
@@ -110,7 +111,7 @@ def test_backends_are_made_anew(tmp_path: Path) -> None:
     ],
 )
 def test_an_open_door_is_refused(server: dict[str, str], scoring: dict[str, str], missing: str) -> None:
-    with pytest.raises(ServingError, match=missing):
+    with pytest.raises(ServerError, match=missing):
         refuse_open_door(Settings.model_validate({"triton_server": server, "scoring": scoring}))
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from ops.servers.steps import ROOT
 from teacher import policy
 from teacher.finetune.launch import FSDP_CONFIG, LaunchError, Run, chosen_settings
 from teacher.finetune.settings import SEVEN_B, FinetuneSettings
 from teacher.policy import Policy
-from teacher.serving.steps import ROOT
 
 
 def run(
@@ -66,7 +66,7 @@ def test_missing_settings_are_refused(tmp_path: Path) -> None:
 def test_one_process_trains_and_ends_with_us(tmp_path: Path) -> None:
     command = run(tmp_path, base="/models/small").training()
     python = "/venv/bin/python"
-    assert command[:6] == [python, "-m", "teacher.serving.launch", python, "-m", "teacher.finetune.train"]
+    assert command[:6] == [python, "-m", "ops.servers.launch", python, "-m", "teacher.finetune.train"]
     options = dict(zip(command[6::2], command[7::2], strict=True))
     assert options == {
         "--base": "/models/small",
@@ -89,7 +89,7 @@ def test_several_gpus_train_under_accelerate_with_fsdp(tmp_path: Path) -> None:
     assert command[:8] == [
         "/venv/bin/python",
         "-m",
-        "teacher.serving.launch",
+        "ops.servers.launch",
         "/venv/bin/python",
         "-m",
         "accelerate.commands.launch",

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from ops.servers.steps import PreparationError
 from ops.settings import TeacherServer
 from teacher.serving import environment
 from teacher.serving.environment import SCRIPT, ensure_environment, installed_version
-from teacher.serving.steps import PreparationError
 
 #: A pip that answers at once and writes down what it was asked.
 FAKE_PIP = """#!/usr/bin/env bash

@@ -14,13 +14,16 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
+from ops.servers import processes, server_process
+from ops.servers.keeping import ServerError
+from ops.servers.steps import ROOT
+from ops.servers.voice import Voice
 from ops.settings import Settings, Teacher, TeacherServer
 from ops.stack.ports import free_port
 from ops.stack.run_lock import RunLock
 from teacher.probe import ProbeError, ProbeReport
-from teacher.serving import address, processes, server
-from teacher.serving.server import TeacherServerError, Voice, end_leftovers, refuse_open_door, serve
-from teacher.serving.steps import ROOT
+from teacher.serving import address, server
+from teacher.serving.server import end_leftovers, refuse_open_door, serve
 
 #: Answers /health with 200, keeps a child as vLLM keeps its engine, and ends when told.
 STAND_IN = """
@@ -45,6 +48,7 @@ class Scene:
             run_dir=run_dir, teacher_server=TeacherServer(port=free_port(), start_within_s=30)
         )
         self.behaviour = "serve"
+        self.stops_within_s = 8.0
         self.stop = threading.Event()
         self.said: list[str] = []
         self.voice = Voice(say=self.said.append, waiting=lambda line: None)
@@ -74,7 +78,7 @@ class Scene:
         thread = threading.Thread(target=watch)
         thread.start()
         try:
-            serve(self.settings, stop=self.stop, voice=self.voice)
+            serve(self.settings, stop=self.stop, voice=self.voice, stops_within_s=self.stops_within_s)
         finally:
             self.stop.set()
             thread.join()
@@ -130,7 +134,7 @@ def test_one_that_is_killed_is_started_again_on_the_same_port(scene: Scene) -> N
 def test_one_that_hangs_is_started_again(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"HEALTH_EVERY_S": 0.1, "HEALTH_TIMEOUT_S": 0.2, "HANGS_AFTER_S": 0.5}.items():
         monkeypatch.setattr(server, name, value)
-    monkeypatch.setattr(server, "STOPS_WITHIN_S", 0.5)
+    scene.stops_within_s = 0.5
 
     def watch(scene: Scene) -> None:
         first = scene.ready()
@@ -143,7 +147,7 @@ def test_one_that_hangs_is_started_again(scene: Scene, monkeypatch: pytest.Monke
 
 def test_a_failed_start_quotes_the_log(scene: Scene) -> None:
     scene.behaviour = "fail"
-    with pytest.raises(TeacherServerError, match=r"(?s)ended with status 1.*ValueError: no such model"):
+    with pytest.raises(ServerError, match=r"(?s)ended with status 1.*ValueError: no such model"):
         scene.serve(until_stopped)
     assert address.read(scene.settings.run_dir) is None
 
@@ -158,7 +162,7 @@ def test_an_unfit_model_is_not_offered(scene: Scene) -> None:
 def test_only_one_runs_in_a_run_directory(scene: Scene) -> None:
     with (
         RunLock(address.folder_in(scene.settings.run_dir)),
-        pytest.raises(TeacherServerError, match=rf"already runs in .* \(pid {os.getpid()}\)"),
+        pytest.raises(ServerError, match=rf"already runs in .* \(pid {os.getpid()}\)"),
     ):
         serve(scene.settings, stop=scene.stop, voice=scene.voice)
 
@@ -166,7 +170,7 @@ def test_only_one_runs_in_a_run_directory(scene: Scene) -> None:
 def test_it_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
     code = (
         "import os, subprocess, sys, time\n"
-        "child = subprocess.Popen([sys.executable, '-m', 'teacher.serving.launch', '/bin/sleep', '300'],"
+        "child = subprocess.Popen([sys.executable, '-m', 'ops.servers.launch', '/bin/sleep', '300'],"
         " start_new_session=True, env=os.environ | {'STACK_PARENT_PID': str(os.getpid())})\n"
         "print(child.pid, flush=True)\n"
         "time.sleep(300)\n"
@@ -188,7 +192,7 @@ def test_it_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
 def test_only_a_vllm_is_ended_as_a_leftover(tmp_path: Path) -> None:
     other = subprocess.Popen(["sleep", "300"], start_new_session=True)
     engine = subprocess.Popen(["bash", "-c", "exec -a VLLM::Worker sleep 300"], start_new_session=True)
-    pid_file = tmp_path / server.GROUP_NAME
+    pid_file = server_process.group_file(tmp_path, server.NAME)
     try:
         end_leftovers(tmp_path)
         pid_file.write_text("no number")
@@ -212,7 +216,7 @@ def test_only_a_vllm_is_ended_as_a_leftover(tmp_path: Path) -> None:
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.5", "teacher.example"])
 def test_an_open_door_without_a_key_is_refused(host: str) -> None:
     open_door = TeacherServer(host=host)
-    with pytest.raises(TeacherServerError, match="RELEVANCE_TEACHER__API_KEY"):
+    with pytest.raises(ServerError, match="RELEVANCE_TEACHER__API_KEY"):
         refuse_open_door(Settings(teacher_server=open_door))
     refuse_open_door(Settings(teacher_server=open_door, teacher=Teacher(api_key=SecretStr("a key"))))
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from ops.servers.steps import ROOT, PreparationError
 from ops.settings import TeacherServer
-from teacher.serving.steps import ROOT, PreparationError
 from teacher.serving.weights import ADAPTER_FILES, ensure_weights, fingerprint, model_to_serve
 from tests.teacher.serving.test_environment import distribution
 

@@ -11,11 +11,11 @@ from click.testing import CliRunner, Result
 
 from ops.cli.context import CommandError, Context
 from ops.cli.teacher import serve as command
+from ops.servers.keeping import ServerError
+from ops.servers.steps import PreparationError, StoppedError
 from ops.settings import Settings
 from teacher.probe import ProbeError
 from teacher.serving import server
-from teacher.serving.server import TeacherServerError
-from teacher.serving.steps import PreparationError, StoppedError
 from teacher.serving.weights import DEFAULT_ADAPTER
 
 
@@ -97,7 +97,7 @@ def test_signals_ask_it_to_stop(tmp_path: Path, fake: FakeServer, number: signal
 
 @pytest.mark.parametrize(
     "failure",
-    [PreparationError("no disk"), TeacherServerError("it died"), ProbeError(["no log-probabilities"])],
+    [PreparationError("no disk"), ServerError("it died"), ProbeError(["no log-probabilities"])],
 )
 def test_failures_are_told_in_words(tmp_path: Path, fake: FakeServer, failure: Exception) -> None:
     fake.failure = failure

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from teacher.serving.processes import end_group, members, named, resident_mb
+from ops.servers.processes import end_group, members, named, resident_mb
 
 STUBBORN = "trap '' TERM; sleep 300 & while true; do sleep 0.1; done"
 

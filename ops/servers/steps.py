@@ -12,11 +12,10 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from ops.servers.processes import end_group
 from ops.stack.lifeline import PARENT_VARIABLE
-from teacher.serving.processes import end_group
 
 ROOT = Path(__file__).resolve().parents[2]
-CACHE = ROOT / ".cache" / "teacher"
 POLL_S = 0.2
 ENDS_WITHIN_S = 5.0
 
@@ -76,7 +75,7 @@ def run_step(
         [
             sys.executable,
             "-m",
-            "teacher.serving.launch",
+            "ops.servers.launch",
             shutil.which(command[0]) or command[0],
             *command[1:],
         ],

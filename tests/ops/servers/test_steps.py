@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from teacher.serving.processes import end_group
-from teacher.serving.steps import ROOT, PreparationError, StoppedError, locked, run_step
+from ops.servers.processes import end_group
+from ops.servers.steps import ROOT, PreparationError, StoppedError, locked, run_step
 
 
 def alive(pid: int) -> bool:
@@ -53,7 +53,7 @@ def test_a_second_process_waits_for_the_first(tmp_path: Path) -> None:
     lock = tmp_path / "folder" / "lock"
     code = (
         "import sys, pathlib\n"
-        "from teacher.serving.steps import locked\n"
+        "from ops.servers.steps import locked\n"
         "with locked(pathlib.Path(sys.argv[1]), say=lambda line: print(line, flush=True), what='it'):\n"
         "    print('in', flush=True)\n"
     )
@@ -81,7 +81,7 @@ def test_waiting_for_a_lock_can_be_stopped(tmp_path: Path) -> None:
 def test_a_step_that_outlives_its_maker_keeps_the_lock(tmp_path: Path) -> None:
     code = (
         "import os, pathlib, sys\n"
-        "from teacher.serving.steps import locked, run_step\n"
+        "from ops.servers.steps import locked, run_step\n"
         "with locked(pathlib.Path(sys.argv[1]), say=print, what='it') as lock:\n"
         "    step = ['bash', '-c', 'echo $$; sleep 300; true']\n"
         "    run_step(step, environment=os.environ, what='it', mend='', lock=lock)\n"

@@ -1,0 +1,1 @@
+"""What the two local servers, Triton and vLLM, have in common: preparation, processes, and the loop that watches."""
