@@ -11,10 +11,15 @@ from ops.settings import Settings
 
 
 class Endpoints(msgspec.Struct, frozen=True):
-    """Addresses of the local stack. `kafka` is host:port, `dashboard` a base URL without a trailing slash."""
+    """Addresses of the local stack. `kafka` is host:port, `dashboard` a base URL without a trailing slash.
+
+    `triton` (gRPC host:port) and `teacher` (.../v1) are where its servers listen once they are ready; empty without.
+    """
 
     kafka: str
     dashboard: str
+    triton: str = ""
+    teacher: str = ""
 
 
 class NotRunningError(RuntimeError):

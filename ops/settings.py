@@ -67,6 +67,13 @@ class Stack(Section):
         False, description="run the incremental trainer; needs trainer.start and gate.golden"
     )
     loop: bool = Field(False, description="run what promotes students under guardrails; needs a Triton")
+    triton: bool = Field(False, description="run a Triton here, unless `triton` is the address of another")
+    teacher_server: bool = Field(
+        False, description="run a vLLM here, unless `teacher_url` is the address of another"
+    )
+    gives_way: bool = Field(
+        True, description="vLLM, trainer and teacher's workers leave the cores to what shoppers wait for"
+    )
 
 
 class Ubi(Section):
@@ -249,6 +256,7 @@ class TeacherServer(Section):
     environment: Path = Field(Path(".venv-teacher"), description="its own virtual environment")
     device: Literal["cpu", "cuda"] = "cpu"
     model: str = Field("", description="model folder or hub name; empty: the small model of the project")
+    base: bool = Field(False, description="the small model as it comes, without the project's fine-tuning")
     host: str = "127.0.0.1"
     port: int = Field(18000, ge=1, le=65535)
     dtype: Literal["bfloat16", "float16", "auto"] = "bfloat16"
@@ -258,6 +266,12 @@ class TeacherServer(Section):
     tensor_parallel: int = Field(1, ge=1, description="CUDA only: GPUs that share the model")
     quantization: str = Field("", description="CUDA only: as vLLM names it")
     start_within_s: Seconds = 600
+
+    @model_validator(mode="after")
+    def _small(self) -> TeacherServer:
+        if self.base and self.model:
+            raise ValueError("base is for the small model of the project, but another model is set")
+        return self
 
 
 class StudentLosses(Section):

@@ -39,7 +39,7 @@ from teacher.policy import Policy, configured
 from teacher.prompt import Mode, messages
 from teacher.serving import address
 from teacher.serving.environment import ensure_environment, project_environment
-from teacher.serving.weights import DEFAULT_ADAPTER, model_to_serve
+from teacher.serving.weights import model_to_serve
 
 PER_QUERY = 8
 GIVE_UP_S = 3600
@@ -100,9 +100,8 @@ def main() -> None:
             one = asked(url, settings, Mode.CHAIN, single, concurrency=1)
             print(f"vLLM's processes: {server_memory_mb(settings):,.0f} MB", flush=True)
         python = ensure_environment(settings.teacher_server, say=print)
-        model = model_to_serve(
-            settings.teacher_server, python, adapter=None if arguments.base else DEFAULT_ADAPTER, say=print
-        )
+        server = settings.teacher_server.model_copy(update={"base": arguments.base})
+        model = model_to_serve(server, python, say=print)
     plain_one = plain(python, model, settings, single, batch=1)
     plain_many = [
         plain(python, model, settings, pairs[: arguments.plain], batch=size) for size in arguments.batches

@@ -15,10 +15,13 @@ import click
 from rich.console import Console
 from rich.status import Status
 
-from ops.cli.context import Context, printable
+from ops.cli.context import CommandError, Context, printable
+from ops.servers.keeping import ServerError
+from ops.servers.steps import PreparationError
+from ops.servers.steps import StoppedError as PreparationStoppedError
 from ops.settings import load
-from ops.stack import leftovers
-from ops.stack.local_stack import LocalStack, StopRequest
+from ops.stack import leftovers, servers
+from ops.stack.local_stack import LocalStack, StoppedError, StopRequest
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -61,6 +64,12 @@ def running_stack(
     progress = Progress(context.console)
     began_s = time.monotonic()
     with _signals(stop, settings.run_dir), progress:
+        try:
+            servers.prepare(settings, stop=stop, say=progress.say)
+        except PreparationStoppedError as error:
+            raise StoppedError(str(error)) from error
+        except (PreparationError, ServerError) as error:
+            raise CommandError(str(error)) from error
         stack = LocalStack(
             settings,
             environment=environment,

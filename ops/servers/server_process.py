@@ -80,16 +80,17 @@ def group_file(folder: Path, name: str) -> Path:
     return folder / f"{name}.pid"
 
 
-def end_leftover(folder: Path, name: str, *, word: str, within_s: float = STOPS_WITHIN_S) -> bool:
-    """End the server that an earlier run of this folder has left; tell whether there was one.
+def end_leftover(folder: Path, name: str, *, word: str, within_s: float = STOPS_WITHIN_S) -> list[int]:
+    """End the server that an earlier run of this folder has left, and return the pids that there were.
 
     `word` stands in the command lines of all its processes: the number may meanwhile be another program's.
     """
     try:
         group = int(group_file(folder, name).read_text())
     except (FileNotFoundError, ValueError):
-        return False
+        return []
     if not processes.named(group, word):
-        return False
+        return []
+    ended = processes.members(group)
     processes.end_group(group, within_s=within_s)
-    return True
+    return ended

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 
+from ops import endpoints
 from ops.endpoints import NotRunningError
 from ops.files import write_atomically
 from ops.settings import Settings
@@ -48,13 +49,17 @@ def read(run_dir: Path) -> TritonAddress | None:
 
 
 def grpc_address(settings: Settings) -> str:
-    """Return host:port: that of the setting, or the local server's. Raises NotRunningError if neither is there."""
+    """Return host:port: that of the setting, or the local server's, also while the stack starts its own again.
+
+    Raises NotRunningError if there is none.
+    """
     if settings.triton:
         return settings.triton
-    address = read(settings.run_dir)
-    if address is None:
-        raise NotRunningError(
-            "no Triton: start the local one with `relevance serve` and wait until it says ready,"
-            " or set RELEVANCE_TRITON=host:port"
-        )
-    return address.grpc
+    if address := read(settings.run_dir):
+        return address.grpc
+    if (stack := endpoints.read(settings.run_dir)) and stack.triton:
+        return stack.triton
+    raise NotRunningError(
+        "no Triton: start the local one with `relevance serve` and wait until it says ready,"
+        " or set RELEVANCE_TRITON=host:port"
+    )

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from ops.servers.steps import ROOT, locked, run_step
+from ops.servers.steps import ROOT, PreparationError, locked, run_step
 from ops.settings import TritonServer
 
 SCRIPT = ROOT / "ops" / "requirements" / "serving.sh"
@@ -37,6 +37,16 @@ def ensure_environment(
             lock=lock,
         )
     return folder / "bin" / "python"
+
+
+def made_environment(settings: TritonServer) -> Path:
+    """Return the environment's interpreter. Raises PreparationError if there is none."""
+    python = folder_of(settings) / "bin" / "python"
+    if not python.exists():
+        raise PreparationError(
+            f"there is no environment {folder_of(settings)}: `relevance serve --prepare` makes it"
+        )
+    return python
 
 
 def folder_of(settings: TritonServer) -> Path:

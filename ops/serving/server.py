@@ -13,12 +13,13 @@ import time
 from functools import partial
 from pathlib import Path
 
-from ops import heartbeat
+from ops.pulse import Pulse
 from ops.servers.keeping import ServerError, is_loopback, keep_running, only_one, wait_until_it_answers
-from ops.servers.server_process import STOPS_WITHIN_S, ServerProcess, end_leftover
+from ops.servers.server_process import STOPS_WITHIN_S, ServerProcess
 from ops.servers.steps import StoppedError
 from ops.servers.voice import Voice
 from ops.serving import address, stubs
+from ops.serving.announcing import Announcer
 from ops.serving.command import (
     Installation,
     installation_of,
@@ -27,7 +28,8 @@ from ops.serving.command import (
     write_backends,
 )
 from ops.serving.connection import Control, TritonError
-from ops.serving.environment import ensure_environment
+from ops.serving.environment import ensure_environment, made_environment
+from ops.serving.leftovers import NAME, end_leftovers
 from ops.serving.watchdog import LOOK_EVERY_S, Watchdog
 from ops.settings import Settings
 from ops.stack.addresses import reachable
@@ -37,44 +39,47 @@ from students.publishing.publisher import Publisher
 from students.publishing.repository import Repository, root_of
 
 PART = "triton"
-NAME = "tritonserver"
 POLL_S = 0.1
-BEAT_EVERY_S = 1.0
+#: All questions of a look at the models, in the worst of cases.
+PROBES_WITHIN_S = 120.0
 RETIRE_EVERY_S = 30.0
 
 
 def serve(
-    settings: Settings, *, stop: threading.Event, voice: Voice, stops_within_s: float = STOPS_WITHIN_S
+    settings: Settings,
+    *,
+    stop: threading.Event,
+    voice: Voice,
+    make: bool = True,
+    stops_within_s: float = STOPS_WITHIN_S,
 ) -> None:
     """Serve until `stop` is set. Call it from the main thread: the server ends with the thread that started it.
 
-    Makes the environment if it is missing. The server has `stops_within_s` to end by itself.
+    A missing environment is made, unless `make` is false. The server has `stops_within_s` to end by itself.
     Raises ServerError, PreparationError, StoppedError if stopped before it was ready.
     """
     refuse_open_door(settings)
     folder = address.folder_in(settings.run_dir)
     prefix = stubs.region_prefix(settings.run_dir)
-    with only_one(folder, "Triton"):
-        address.remove(settings.run_dir)
-        end_leftovers(folder, prefix)
-        python = ensure_environment(settings.triton_server, say=voice.say, stop=stop)
+    silent_s = settings.serving.load_within_s + PROBES_WITHIN_S
+    with only_one(folder, "Triton"), Pulse(settings.run_dir, PART, silent_at_most_s=silent_s) as pulse:
+        end_leftovers(settings.run_dir)
+        server = settings.triton_server
+        python = ensure_environment(server, say=voice.say, stop=stop) if make else made_environment(server)
         run = _Run(settings, installation_of(python), folder=folder, prefix=prefix)
-        try:
-            keep_running(
-                run.process,
-                name=NAME,
-                start=partial(_start, run, settings, stop=stop, voice=voice),
-                offer=lambda pid: address.write(
-                    settings.run_dir, address.TritonAddress(run.grpc, run.metrics, pid)
-                ),
-                watch=partial(_watch, run, settings, stop=stop, voice=voice),
-                withdraw=partial(address.remove, settings.run_dir),
-                stop=stop,
-                voice=voice,
-                stops_within_s=stops_within_s,
-            )
-        finally:
-            heartbeat.path_of(settings.run_dir, PART).unlink(missing_ok=True)
+        keep_running(
+            run.process,
+            name=NAME,
+            start=partial(_start, run, settings, stop=stop, voice=voice, pulse=pulse),
+            offer=lambda pid: address.write(
+                settings.run_dir, address.TritonAddress(run.grpc, run.metrics, pid)
+            ),
+            watch=partial(_watch, run, settings, stop=stop, voice=voice, pulse=pulse),
+            withdraw=partial(address.remove, settings.run_dir),
+            stop=stop,
+            voice=voice,
+            stops_within_s=stops_within_s,
+        )
 
 
 def refuse_open_door(settings: Settings) -> None:
@@ -94,12 +99,6 @@ def refuse_open_door(settings: Settings) -> None:
             f"triton_server.host is {server.host}, so the whole network could load models:"
             f" set {' and '.join(missing)}, or host 127.0.0.1"
         )
-
-
-def end_leftovers(folder: Path, prefix: str) -> None:
-    """End the server that an earlier run of this folder has left, and remove its shared memory."""
-    end_leftover(folder, NAME, word="triton")
-    stubs.remove_regions(prefix)
 
 
 class _Run:
@@ -130,10 +129,13 @@ class _Run:
         )
 
 
-def _start(run: _Run, settings: Settings, *, stop: threading.Event, voice: Voice) -> int:
+def _start(run: _Run, settings: Settings, *, stop: threading.Event, voice: Voice, pulse: Pulse) -> int:
+    def waiting(line: str) -> None:
+        voice.waiting(line)
+        pulse.tell("starting", line)
+
     began_s = time.monotonic()
     pid = run.process.start()
-    _beat(settings, "starting", "waiting for an answer on its gRPC port", {})
     with contextlib.closing(Control(settings, at=run.grpc)) as control:
         live_s = wait_until_it_answers(
             run.process,
@@ -143,14 +145,13 @@ def _start(run: _Run, settings: Settings, *, stop: threading.Event, voice: Voice
             setting="triton_server.start_within_s",
             every_s=POLL_S,
             stop=stop,
-            waiting=lambda passed_s: voice.waiting(f"{NAME} is starting  {passed_s:.0f} s"),
+            waiting=lambda passed_s: waiting(f"{NAME} is starting  {passed_s:.0f} s"),
         )
         served = Repository(root_of(settings)).served()
         for model in served:
             if stop.is_set():
                 raise StoppedError("stopped while models were loading")
-            voice.waiting(f"loading {model}")
-            _beat(settings, "starting", f"loading {model}", {})
+            waiting(f"loading {model}")
             try:
                 control.load(model)
             except TritonError as error:
@@ -165,10 +166,17 @@ def _start(run: _Run, settings: Settings, *, stop: threading.Event, voice: Voice
 
 
 def _watch(
-    run: _Run, settings: Settings, pid: int, restarts: int, *, stop: threading.Event, voice: Voice
+    run: _Run,
+    settings: Settings,
+    pid: int,
+    restarts: int,
+    *,
+    stop: threading.Event,
+    voice: Voice,
+    pulse: Pulse,
 ) -> str:
     """Return what is wrong as soon as something is that only a restart mends; empty when asked to stop."""
-    beat_at_s = retire_at_s = 0.0
+    retire_at_s = 0.0
     repository = Repository(root_of(settings))
     with contextlib.closing(Control(settings, at=run.grpc)) as control:
         watchdog = Watchdog(
@@ -179,39 +187,32 @@ def _watch(
             say=voice.say,
         )
         publisher = Publisher(settings, control)
+        announcer = Announcer(settings, publisher.ledger, say=voice.say)
         while not stop.wait(LOOK_EVERY_S):
             if (status := run.process.status()) is not None:
                 return f"ended with status {status}"
             now_s = time.monotonic()
             watchdog.look(now_s)
-            if now_s >= beat_at_s:
-                beat_at_s = now_s + BEAT_EVERY_S
-                served = repository.served()
-                counters = {name: float(value) for name, value in watchdog.counters.items()}
-                counters |= {"restarts": float(restarts), "models": float(len(served))}
-                _beat(
-                    settings,
-                    "ready",
-                    f"{len(served)} models, {sum(map(len, served.values()))} versions",
-                    counters,
-                )
+            served = repository.served()
+            counters = {name: float(value) for name, value in watchdog.counters.items()}
+            counters |= {"restarts": float(restarts), "models": float(len(served))}
+            versions = sum(map(len, served.values()))
+            pulse.tell("ready", f"{run.grpc}, {versions} versions of models", counters)
             if now_s >= retire_at_s:
                 retire_at_s = now_s + RETIRE_EVERY_S
-                try:
-                    # A publish under way is no reason to stop watching.
-                    retired = publisher.retire_due(wait=False)
-                except BlockingIOError:
-                    continue
-                except (TritonError, LedgerError) as error:
-                    voice.say(f"nothing can be retired: {error}")
-                    continue
-                for step in retired:
-                    voice.say(f"retired {step.kind} {step.version}: {step.decision}")
+                _retire(publisher, announcer, voice)
     return ""
 
 
-def _beat(settings: Settings, state: str, detail: str, counters: dict[str, float]) -> None:
-    beat = heartbeat.Heartbeat(
-        part=PART, pid=os.getpid(), at_s=time.time(), state=state, detail=detail, counters=counters
-    )
-    heartbeat.beat(settings.run_dir, beat)
+def _retire(publisher: Publisher, announcer: Announcer, voice: Voice) -> None:
+    try:
+        # A publish under way is no reason to stop watching.
+        with contextlib.suppress(BlockingIOError):
+            for step in publisher.retire_due(wait=False):
+                voice.say(f"retired {step.kind} {step.version}: {step.decision}")
+    except TritonError as error:
+        voice.say(f"nothing can be retired: {error}")
+    except LedgerError as error:
+        voice.say(f"nothing can be retired or announced: {error}")
+        return
+    announcer.look()

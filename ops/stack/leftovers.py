@@ -1,4 +1,7 @@
-"""Processes of an earlier stack that outlived it, found by the run directory in their environment (Linux)."""
+"""Processes of an earlier stack that outlived it (Linux).
+
+Parts are found by the run directory in their environment, servers by the process group that they noted.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import signal
 import time
 from pathlib import Path
 
+from ops.stack import servers
 from ops.stack.lifeline import PARENT_VARIABLE
 
 PROC = Path("/proc")
@@ -37,7 +41,8 @@ def end(run_dir: Path, *, within_s: float) -> list[int]:
         if time.monotonic() > deadline:
             _signal(find(run_dir), signal.SIGKILL)
         time.sleep(0.05)
-    return found
+    # The parts that watched them have ended their servers, unless they were killed.
+    return found + servers.end_leftovers(run_dir, within_s=within_s)
 
 
 def _signal(pids: list[int], number: signal.Signals) -> None:

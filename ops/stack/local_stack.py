@@ -19,7 +19,7 @@ from typing import Self
 from ops import endpoints, heartbeat
 from ops.kafka import ensure_topics
 from ops.settings import Settings
-from ops.stack import addresses, apache_kafka, embedded_broker, leftovers, logs, plan, supervision
+from ops.stack import addresses, apache_kafka, embedded_broker, leftovers, logs, plan, servers, supervision
 from ops.stack.broker_probe import BrokerProbe
 from ops.stack.lifeline import PARENT_VARIABLE
 from ops.stack.run_lock import RunLock
@@ -89,6 +89,7 @@ class LocalStack:
             part.name: Watch(settings.stack.stale_after_s, own_heartbeat=part.name != "broker")
             for part in self.parts
         }
+        self._began_s: dict[str, float] = {}
         self._died_s: dict[str, float] = {}
         self._unanswered = 0
         self._exits = contextlib.ExitStack()
@@ -114,6 +115,7 @@ class LocalStack:
         old = leftovers.end(self.run_dir, within_s=3.0)
         if old:
             self._say(f"ended {len(old)} process(es) that an earlier stack had left behind")
+        self._refuse_second_servers()
         self._clean()
         self.addresses = addresses.choose(self.settings, self._say)
         endpoints.write(self.run_dir, self.addresses)
@@ -137,13 +139,21 @@ class LocalStack:
         else:
             embedded_broker.binary()
 
+    def _refuse_second_servers(self) -> None:
+        for name, pid in servers.holders(self.settings).items():
+            raise StartError(
+                f"another program keeps the {name} of {self.run_dir} running (pid {pid}): stop it with Ctrl-C there,"
+                f" or run the stack without its own (RELEVANCE_STACK__{name.upper().replace('-', '_')}=false)"
+            )
+
     def _start_supervisor(self) -> None:
         for folder in (self.run_dir / "supervisor", self._socket.parent):
             supervision.make_private_folder(folder)
         (self.run_dir / "logs").mkdir(exist_ok=True)
         configuration = self.run_dir / "supervisor" / "supervisord.conf"
         configuration.write_text(supervision.configuration(self.run_dir, self.parts), encoding="utf-8")
-        environment = dict(self._environment) | {
+        environment = dict(self._environment) | addresses.variables(self.addresses)
+        environment |= {
             "RELEVANCE_RUN_DIR": str(self.run_dir),
             PARENT_VARIABLE: str(os.getpid()),
             # Keeps /proc/PID/environ readable, by which leftovers are found.
@@ -187,8 +197,11 @@ class LocalStack:
         began_s = time.monotonic()
         for part in stage:
             self._supervisor.start(part.name)
+            self._began_s[part.name] = began_s
+            if part.start_within_s is None:
+                self._say(f"{part.name:<11} starts on its own, the others do not wait for {part.waits_for}")
         pids: dict[str, set[int]] = {part.name: set() for part in stage}
-        pending = list(stage)
+        pending = [part for part in stage if part.start_within_s is not None]
         while pending:
             self._beat_for_broker()
             processes = self._supervisor.processes()
@@ -215,7 +228,7 @@ class LocalStack:
         if process.statename == "FATAL" or starts >= STARTS_TO_GIVE_UP:
             why = f": {process.spawnerr}" if process.spawnerr else ""
             raise StartError(f"{part.name} ends again and again as it starts{why}\n{self._log_of(part.name)}")
-        if waited_s > part.start_within_s:
+        if part.start_within_s is not None and waited_s > part.start_within_s:
             raise StartError(
                 f"{part.name} waits for {part.waits_for}, {waited_s:.0f} s so far\n{self._log_of(part.name)}"
             )
@@ -247,15 +260,21 @@ class LocalStack:
             process, sign = processes[part.name], heartbeat.read(self.run_dir, part.name)
             now_s = time.monotonic()
             for finding in self._watches[part.name].look(process, sign, now_s):
-                self._act(part.name, finding, now_s)
+                self._act(part.name, finding, now_s, sign.detail if sign else "")
 
-    def _act(self, name: str, finding: Finding, now_s: float) -> None:
+    def _act(self, name: str, finding: Finding, now_s: float, detail: str) -> None:
         stale_s = self.settings.stack.stale_after_s
         if finding == Finding.DIED:
             self._died_s[name] = now_s
             self._say(f"{name:<11} died; it is started again")
         elif finding == Finding.BACK:
-            self._say(_line(name, "ready", now_s - self._died_s.pop(name, now_s), "again"))
+            died_s = self._died_s.pop(name, None)
+            if died_s is None:
+                self._say(_line(name, "ready", now_s - self._began_s[name], detail))
+            else:
+                self._say(_line(name, "ready", now_s - died_s, "again"))
+        elif finding == Finding.FAILED:
+            self._say(f"{name:<11} ended before it was ready; it is started again\n{self._log_of(name)}")
         elif finding == Finding.HANGS:
             self._died_s[name] = now_s
             self._say(f"{name:<11} gave no sign of life for {stale_s:g} s; it is killed and started again")

@@ -16,15 +16,16 @@ import setproctitle
 
 from ops import endpoints
 from ops.settings import Settings, load
-from ops.stack import apache_kafka, broker_guard
+from ops.stack import apache_kafka, broker_guard, plan
 from ops.stack.embedded_broker import BrokerSetupError
 from ops.stack.lifeline import die_with_parent
 
 
 def main(name: str) -> None:
     """Run the part until it is told to stop. Raises ValueError for a part that does not exist."""
-    # A broker saves its state when asked to end; the others lose nothing by being killed.
-    die_with_parent(signal.SIGTERM if name == "broker" else signal.SIGKILL)
+    # A broker saves its state when asked to end, a server's part ends its server; the others lose nothing.
+    asked = name in ("broker", plan.TRITON, plan.TEACHER_SERVER)
+    die_with_parent(signal.SIGTERM if asked else signal.SIGKILL)
     setproctitle.setproctitle(f"relevance: {name}")
     logging.basicConfig(
         level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -42,6 +43,7 @@ def main(name: str) -> None:
     # It warns of every pause above 0.1 s, which a busy machine has all the time.
     logging.getLogger("kafka.net.selector").setLevel(logging.ERROR)
     settings = load()
+    os.nice(plan.niceness(settings, name))
     if name == "broker":
         _become_broker(settings)
     bootstrap = endpoints.kafka_address(settings)
@@ -55,6 +57,10 @@ def main(name: str) -> None:
 
         port = urlsplit(endpoints.dashboard_url(settings)).port
         metrics_process.run(settings, bootstrap, port=port or settings.metrics.port, stop=stop_event())
+    elif name in (plan.TRITON, plan.TEACHER_SERVER):
+        from ops.stack import server_part
+
+        server_part.run(name, settings, stop=stop_event())
     elif name == "features":
         _without_torch()
         from ops import features_process
@@ -84,8 +90,8 @@ def main(name: str) -> None:
         process.run(settings, bootstrap, stop=stop_event())
     else:
         raise ValueError(
-            "expected broker, streams-N, metrics, features, sampler, teacher-worker-N, trainer, loop or shop,"
-            f" got {name!r}"
+            "expected broker, streams-N, metrics, triton, teacher-server, features, sampler, teacher-worker-N,"
+            f" trainer, loop or shop, got {name!r}"
         )
 
 

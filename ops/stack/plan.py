@@ -13,18 +13,26 @@ BROKER_STOPS_WITHIN_S = 4.9
 #: A stage that takes longer to stop is joined by the next one.
 STAGE_ALONE_S = 1.2
 
+TRITON = "triton"
+TEACHER_SERVER = "teacher-server"
+#: How many seconds Triton takes to load what a run has published so far, beside its own start.
+MODELS_LOAD_WITHIN_S = 240
+#: Of those that give way (`stack.gives_way`).
+NICENESS = 5
+
 
 @dataclass(frozen=True, slots=True)
 class Part:
     """A process of the stack. Parts of one `stage` start together; stages start in order, stop in reverse.
 
+    The stack goes on without one whose `start_within_s` is None: that one knows by itself when its start has failed.
     `stop_within_s` is how long the supervisor waits by itself, when nobody is left to tell it.
     """
 
     name: str
     stage: int
     waits_for: str
-    start_within_s: float
+    start_within_s: float | None
     stop_within_s: int
 
 
@@ -37,6 +45,13 @@ def parts(settings: Settings, *, shop: bool = True) -> list[Part]:
     for number in range(1, settings.stack.workers + 1):
         chosen.append(Part(f"streams-{number}", 1, "partitions assigned", 120, 4))
     chosen.append(Part("metrics", 2, "store and page open", 120, 4))
+    if has_triton(settings):
+        # Before whoever is scored by it or publishes to it.
+        within_s = settings.triton_server.start_within_s + MODELS_LOAD_WITHIN_S
+        chosen.append(Part(TRITON, 2, "the server and its models", within_s, 10))
+    # Traffic waits for no teacher: a start takes minutes, and until then pairs wait on their topic.
+    if has_teacher_server(settings):
+        chosen.append(Part(TEACHER_SERVER, 3, "the model loaded and probed", None, 10))
     # The shop waits for neither: without features it serves pages all the same.
     if settings.stack.features:
         chosen.append(Part("features", 3, "definitions applied, first look at the topics", 120, 4))
@@ -52,8 +67,24 @@ def parts(settings: Settings, *, shop: bool = True) -> list[Part]:
         # The first students must be served before anyone is scored by them.
         chosen.append(Part("loop", 3, "the first students served", 240, 4))
     if shop:
-        chosen.append(Part("shop", 3, "catalogue made, first searches sent", 180, 4))
+        chosen.append(Part("shop", 4 if settings.stack.loop else 3, "catalogue made, first searches sent", 180, 4))
     return chosen
+
+
+def has_triton(settings: Settings) -> bool:
+    """Tell whether the stack runs a Triton: one that has an address runs elsewhere."""
+    return settings.stack.triton and not settings.triton
+
+
+def has_teacher_server(settings: Settings) -> bool:
+    """Tell whether the stack runs a vLLM: one that has an address runs elsewhere."""
+    return settings.stack.teacher_server and not settings.teacher_url
+
+
+def niceness(settings: Settings, name: str) -> int:
+    """Return by how much a part, with all it starts, leaves the cores to the others."""
+    gives_way = name in (TEACHER_SERVER, "trainer") or name.startswith("teacher-worker-")
+    return NICENESS if gives_way and settings.stack.gives_way else 0
 
 
 def stages(chosen: list[Part]) -> list[list[Part]]:

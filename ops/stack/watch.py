@@ -16,6 +16,7 @@ class Finding(StrEnum):
     """What a look at a part found."""
 
     DIED = "died"
+    FAILED = "failed"
     BACK = "back"
     HANGS = "hangs"
     GIVEN_UP = "given up"
@@ -47,6 +48,7 @@ class Watch:
     changed_s: float = 0.0
     given_up_s: float | None = None
     retries: int = 0
+    failed: bool = False
     last: tuple[int, float] | None = None
 
     def look(self, process: Process, heartbeat: Heartbeat | None, now_s: float) -> list[Finding]:
@@ -56,11 +58,15 @@ class Watch:
         if process.pid != self.pid:
             if self.pid and self.ready and not self.killed:
                 found.append(Finding.DIED)
+            elif self.pid and not self.ready and not self.killed and not self.failed:
+                # Once: what keeps ending says the same each time.
+                self.failed = True
+                found.append(Finding.FAILED)
             self.pid, self.ready, self.killed, self.changed_s = process.pid, False, False, now_s
         if mark != self.last:
             self.last, self.changed_s = mark, now_s
         if not self.ready and is_ready(process, heartbeat, own_heartbeat=self.own_heartbeat):
-            self.ready, self.retries, self.given_up_s = True, 0, None
+            self.ready, self.failed, self.retries, self.given_up_s = True, False, 0, None
             found.append(Finding.BACK)
         if process.pid and now_s - self.changed_s > self.stale_after_s:
             # The next process gets the whole time again.

@@ -79,14 +79,17 @@ class Ledger:
             file.flush()
             os.fsync(file.fileno())
 
-    def send(self, send: Callable[[Sequence[StudentStep]], None]) -> int:
-        """Hand the steps that are not marked as sent to `send`, mark them, and return how many they were."""
-        steps = self.steps()
+    def waiting(self) -> list[StudentStep]:
+        """Return the steps that are not marked as sent. Raises LedgerError."""
         try:
             done = int(self._sent.read_bytes())
         except (FileNotFoundError, ValueError):
             done = 0
-        waiting = [step for step in steps if step.step_id > done]
+        return [step for step in self.steps() if step.step_id > done]
+
+    def send(self, send: Callable[[Sequence[StudentStep]], None]) -> int:
+        """Hand the steps that are not marked as sent to `send`, mark them, and return how many they were."""
+        waiting = self.waiting()
         if waiting:
             send(waiting)
             write_atomically(self._sent, str(waiting[-1].step_id).encode())

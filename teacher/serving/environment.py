@@ -18,6 +18,7 @@ from ops.settings import TeacherServer
 
 CACHE = ROOT / ".cache" / "teacher"
 SCRIPT = ROOT / "ops" / "requirements" / "teacher.sh"
+MEND = "`relevance teacher serve --prepare` makes it"
 
 
 def ensure_environment(
@@ -46,6 +47,14 @@ def ensure_environment(
             stop=stop,
             lock=lock,
         )
+    return python
+
+
+def made_environment(settings: TeacherServer) -> Path:
+    """Return the environment's interpreter. Raises PreparationError if there is none."""
+    python = folder_of(settings) / "bin" / "python"
+    if not python.exists():
+        raise PreparationError(f"there is no environment {folder_of(settings)}: {MEND}")
     return python
 
 

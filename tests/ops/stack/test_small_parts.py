@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from ops.settings import Settings, Stack
-from ops.stack import embedded_broker, logs, plan, ports
+from ops.settings import Metrics, Settings, Stack, TeacherServer, TritonServer
+from ops.stack import addresses, embedded_broker, logs, plan, ports
 from ops.stack.embedded_broker import BrokerSetupError
 from ops.stack.lifeline import PARENT_VARIABLE
 
@@ -51,6 +51,56 @@ def test_sampler_and_teacher_workers_start_where_they_are_asked_for() -> None:
         "teacher-worker-1",
         "teacher-worker-2",
     ]
+
+
+def test_the_two_servers_start_where_they_are_asked_for_unless_others_have_an_address() -> None:
+    asked = Stack(triton=True, teacher_server=True)
+    stages = plan.stages(plan.parts(Settings(stack=asked)))
+    names = [[part.name for part in stage] for stage in stages]
+    assert names[2:] == [["metrics", "triton"], ["teacher-server", "features", "shop"]]
+    elsewhere = Settings(stack=asked, triton="triton-1:8001", teacher_url="http://teacher-1:8000/v1")
+    assert plan.parts(elsewhere) == plan.parts(Settings())
+
+
+def test_triton_is_waited_for_and_the_teacher_is_not() -> None:
+    found = plan.parts(Settings(stack=Stack(triton=True, teacher_server=True)))
+    limits = {part.name: part.start_within_s for part in found}
+    assert [name for name, limit in limits.items() if limit is None] == ["teacher-server"]
+    assert (limits["triton"] or 0) > TritonServer().start_within_s
+
+
+def test_teacher_and_trainer_give_way_to_what_shoppers_wait_for() -> None:
+    settings = Settings(stack=Stack(triton=True, teacher_server=True, teacher_workers=True, trainer=True))
+    lower = [part.name for part in plan.parts(settings) if plan.niceness(settings, part.name)]
+    assert sorted(lower) == ["teacher-server", "teacher-worker-1", "trainer"]
+    equal = Settings(stack=Stack(gives_way=False))
+    assert plan.niceness(equal, "trainer") == 0
+
+
+def test_the_servers_ports_are_free_ones_and_stay_the_same() -> None:
+    said: list[str] = []
+    asked = Stack(triton=True, teacher_server=True, broker_port=ports.free_port())
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        taken = server.getsockname()[1]
+        settings = Settings(
+            stack=asked,
+            metrics=Metrics(port=ports.free_port()),
+            triton_server=TritonServer(port=taken),
+            teacher_server=TeacherServer(port=taken),
+        )
+        found = addresses.choose(settings, said.append)
+    triton, teacher = found.triton.rpartition(":")[2], found.teacher.removesuffix("/v1").rpartition(":")[2]
+    assert len({str(taken), triton, teacher}) == 3
+    assert [line.partition(":")[0] for line in said] == [f"port {taken} is taken"] * 2
+    assert addresses.variables(found) == {
+        "RELEVANCE_TRITON_SERVER__PORT": triton,
+        "RELEVANCE_TEACHER_SERVER__PORT": teacher,
+    }
+
+
+def test_without_servers_they_have_no_addresses() -> None:
+    found = addresses.choose(Settings(), lambda line: None)
+    assert (found.triton, found.teacher, addresses.variables(found)) == ("", "", {})
 
 
 def test_the_trainer_starts_where_it_is_asked_for() -> None:

@@ -39,6 +39,16 @@ def test_a_restart_between_two_looks_is_both() -> None:
     assert watch.look(process(2), sign(2, 2.0), 2.0) == [Finding.DIED, Finding.BACK]
 
 
+def test_a_start_that_fails_is_told_once_until_one_succeeds() -> None:
+    watch = Watch(stale_after_s=60)
+    assert watch.look(process(1), sign(1, 1.0, "starting"), 1.0) == []
+    assert watch.look(process(2), sign(1, 1.0, "starting"), 2.0) == [Finding.FAILED]
+    assert watch.look(process(3), sign(3, 3.0, "starting"), 3.0) == []
+    assert watch.look(process(3), sign(3, 4.0), 4.0) == [Finding.BACK]
+    assert watch.look(process(4), sign(4, 5.0, "starting"), 5.0) == [Finding.DIED]
+    assert watch.look(process(5), sign(5, 6.0, "starting"), 6.0) == [Finding.FAILED]
+
+
 def test_a_part_hangs_when_its_heartbeat_stands_still() -> None:
     watch = Watch(stale_after_s=10)
     watch.look(process(1), sign(1, 100.0), 0.0)

@@ -23,7 +23,8 @@ from ops.stack.ports import free_port
 from ops.stack.run_lock import RunLock
 from teacher.probe import ProbeError, ProbeReport
 from teacher.serving import address, server
-from teacher.serving.server import end_leftovers, refuse_open_door, serve
+from teacher.serving.leftovers import NAME, end_leftovers
+from teacher.serving.server import refuse_open_door, serve
 
 #: Answers /health with 200, keeps a child as vLLM keeps its engine, and ends when told.
 STAND_IN = """
@@ -192,19 +193,20 @@ def test_it_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
 def test_only_a_vllm_is_ended_as_a_leftover(tmp_path: Path) -> None:
     other = subprocess.Popen(["sleep", "300"], start_new_session=True)
     engine = subprocess.Popen(["bash", "-c", "exec -a VLLM::Worker sleep 300"], start_new_session=True)
-    pid_file = server_process.group_file(tmp_path, server.NAME)
+    pid_file = server_process.group_file(address.folder_in(tmp_path), NAME)
+    pid_file.parent.mkdir()
     try:
-        end_leftovers(tmp_path)
+        assert end_leftovers(tmp_path) == []
         pid_file.write_text("no number")
-        end_leftovers(tmp_path)
+        assert end_leftovers(tmp_path) == []
         pid_file.write_text(str(other.pid))
-        end_leftovers(tmp_path)
+        assert end_leftovers(tmp_path) == []
         assert other.poll() is None
         until_s = time.monotonic() + 20
         while not processes.named(engine.pid, "vllm") and time.monotonic() < until_s:
             time.sleep(0.05)
         pid_file.write_text(str(engine.pid))
-        end_leftovers(tmp_path)
+        assert end_leftovers(tmp_path) == [engine.pid]
         assert engine.wait(timeout=5) == -signal.SIGTERM
     finally:
         other.kill()

@@ -13,10 +13,10 @@ from ops.cli.context import CommandError, Context
 from ops.cli.teacher import serve as command
 from ops.servers.keeping import ServerError
 from ops.servers.steps import PreparationError, StoppedError
-from ops.settings import Settings
+from ops.settings import Settings, SettingsError
 from teacher.probe import ProbeError
 from teacher.serving import server
-from teacher.serving.weights import DEFAULT_ADAPTER
+from teacher.serving.weights import DEFAULT_ADAPTER, adapter_of
 
 
 class FakeServer:
@@ -24,13 +24,12 @@ class FakeServer:
 
     def __init__(self) -> None:
         self.settings = Settings()
-        self.adapter: Path | None = None
         self.failure: Exception | None = None
         self.signal: signal.Signals | None = None
         self.started = False
 
-    def serve(self, settings: Settings, *, stop: threading.Event, voice: Any, adapter: Path | None) -> None:
-        self.settings, self.adapter, self.started = settings, adapter, True
+    def serve(self, settings: Settings, *, stop: threading.Event, voice: Any) -> None:
+        self.settings, self.started = settings, True
         voice.say("ready\x1b[31m")
         if self.failure:
             raise self.failure
@@ -61,28 +60,25 @@ def test_options_become_settings(tmp_path: Path, fake: FakeServer) -> None:
 
 def test_the_adapter_is_left_out_on_demand_only(tmp_path: Path, fake: FakeServer) -> None:
     invoke(tmp_path)
-    assert fake.adapter == DEFAULT_ADAPTER
+    assert adapter_of(fake.settings.teacher_server) == DEFAULT_ADAPTER
     invoke(tmp_path, "--base")
-    assert fake.adapter is None
+    assert adapter_of(fake.settings.teacher_server) is None
 
 
 def test_preparing_starts_nothing(tmp_path: Path, fake: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[Path | None] = []
-
-    def prepare(settings: Settings, *, adapter: Path | None, **_: Any) -> tuple[Path, str]:
-        asked.append(adapter)
+    def prepare(settings: Settings, **_: Any) -> tuple[Path, str]:
         return tmp_path, "/models/small"
 
     monkeypatch.setattr(server, "prepare", prepare)
     answer = invoke(tmp_path, "--prepare")
     assert answer.output == "ready to serve /models/small\n"
-    assert asked == [DEFAULT_ADAPTER]
     assert not fake.started
 
 
 def test_base_is_for_the_small_model_alone(tmp_path: Path, fake: FakeServer) -> None:
     answer = invoke(tmp_path, "--base", "--model", "org/model-7b")
-    assert isinstance(answer.exception, CommandError)
+    assert isinstance(answer.exception, SettingsError)
+    assert "base is for the small model" in str(answer.exception)
     assert not fake.started
 
 
