@@ -31,6 +31,7 @@ SHOPPER_SEGMENT = "shopper_segment"
 
 #: Content and vectors hold until they are replaced: a vector is tied to a version and a content hash, not to time.
 NEVER_EXPIRES = timedelta(0)
+DAY = timedelta(days=1)
 #: The frequency sketch forgets over one to two of its windows; so a statement about a query is void after two.
 STATISTICS_WINDOWS = 2
 #: Covariates are fixed before an experiment and needed as long as it runs.
@@ -72,7 +73,8 @@ def define(offline: Path, *, engagement: timedelta, frequency: timedelta) -> Def
     """Return the definitions with their parquet files in folder `offline`, one folder a view.
 
     `engagement` is how far back engagement is summed: a pair without events for so long has no engagement.
-    `frequency` is the window of the query-frequency sketch.
+    `frequency` is the window of the query-frequency sketch. Times to live beyond a day are rounded up to whole days:
+    Feast's reads of the past fail on days and seconds together.
     """
 
     def view(
@@ -88,7 +90,7 @@ def define(offline: Path, *, engagement: timedelta, frequency: timedelta) -> Def
         return FeatureView(
             name=name,
             entities=entities,
-            ttl=ttl,
+            ttl=_whole_days(ttl),
             schema=[
                 *(Field(name=entity.join_key, dtype=String) for entity in entities),
                 *features,
@@ -179,6 +181,10 @@ def define(offline: Path, *, engagement: timedelta, frequency: timedelta) -> Def
             "What a shopper did before an experiment: covariates that explain and cannot bias",
         ),
     )
+
+
+def _whole_days(ttl: timedelta) -> timedelta:
+    return ttl if ttl < DAY else DAY * -(-ttl // DAY)
 
 
 def _entity(name: str, join_key: str, description: str) -> Entity:

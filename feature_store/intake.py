@@ -15,8 +15,16 @@ from kafka.consumer.fetcher import ConsumerRecord
 from feature_store.content import MAX_ID_CHARS, content_row, removed_row
 from feature_store.judged import JudgedPair
 from feature_store.rows import FeatureRow
+from feature_store.statements import segment_row, statistics_row
 from streams.dead_letters import DeadLetter, letter_of
-from streams.records import CatalogueItem, EngagementWindow, ItemEngagement
+from streams.records import (
+    CatalogueItem,
+    EngagementWindow,
+    ItemEngagement,
+    QueryStatistics,
+    ShopperHistory,
+    TrafficClass,
+)
 
 #: Exact in a double, which is what tables with gaps hold counts in.
 MAX_COUNT = 1 << 53
@@ -25,6 +33,9 @@ MAX_QUERY_CHARS = 4096
 _window = msgspec.json.Decoder(EngagementWindow).decode
 _item = msgspec.json.Decoder(CatalogueItem).decode
 _judged = msgspec.json.Decoder(JudgedPair).decode
+_statistics = msgspec.json.Decoder(QueryStatistics).decode
+_history = msgspec.json.Decoder(ShopperHistory).decode
+_CLASSES = frozenset(each.value for each in TrafficClass)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +89,38 @@ def catalogue_row(record: ConsumerRecord, limits: Limits) -> FeatureRow:
     return content_row(item)
 
 
+def query_statistics_row(record: ConsumerRecord, limits: Limits) -> FeatureRow:
+    """Return the row of a record of `queries.statistics`. Raises RefusedError."""
+    try:
+        key, said = (record.key or b"").decode(), _statistics(record.value or b"")
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise RefusedError("not_query_statistics", str(error)) from error
+    _check_text("query", said.query, MAX_QUERY_CHARS)
+    _check_key(key, said.query)
+    _check_time("known_ms", said.known_ms, limits)
+    _check_counts(said.query, said.frequency)
+    if said.traffic_class not in _CLASSES:
+        raise RefusedError(
+            "wrong_class", f"expected one of {', '.join(sorted(_CLASSES))}, got {said.traffic_class[:80]!r}"
+        )
+    if not 0 <= said.teacher_coverage <= 1:
+        raise RefusedError("wrong_share", f"expected teacher_coverage in [0, 1], got {said.teacher_coverage}")
+    return statistics_row(said)
+
+
+def shopper_history_row(record: ConsumerRecord, limits: Limits) -> FeatureRow:
+    """Return the row of a record of `shoppers.history`. Raises RefusedError."""
+    try:
+        key, said = (record.key or b"").decode(), _history(record.value or b"")
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise RefusedError("not_a_shopper_history", str(error)) from error
+    _check_text("client_id", said.client_id, MAX_ID_CHARS)
+    _check_key(key, said.client_id)
+    _check_time("known_ms", said.known_ms, limits)
+    _check_counts(said.client_id, said.impressions, said.clicks, said.conversions)
+    return segment_row(said)
+
+
 def judged_pair(record: ConsumerRecord) -> JudgedPair:
     """Return the pair of a record of `relevance.judgements`. Raises RefusedError."""
     try:
@@ -97,13 +140,20 @@ def dead_letter(record: ConsumerRecord, error: RefusedError, *, at_ms: int) -> D
 
 def _check_item(item: ItemEngagement) -> None:
     _check_text("item_id", item.item_id, MAX_ID_CHARS)
-    counts = (item.impressions, item.clicks, item.purchases)
-    if not all(0 <= count < MAX_COUNT for count in counts):
-        raise RefusedError(
-            "wrong_count", f"expected counts in [0, 2**53), got {counts} for {item.item_id[:80]!r}"
-        )
+    _check_counts(item.item_id, item.impressions, item.clicks, item.purchases)
     if not (math.isfinite(item.expected_clicks) and item.expected_clicks >= 0):
         raise RefusedError("wrong_count", f"expected expected_clicks >= 0, got {item.expected_clicks}")
+
+
+def _check_counts(of: str, *counts: int) -> None:
+    if not all(0 <= count < MAX_COUNT for count in counts):
+        raise RefusedError("wrong_count", f"expected counts in [0, 2**53), got {counts} for {of[:80]!r}")
+
+
+def _check_key(key: str, named: str) -> None:
+    # Compaction goes by the key: under a wrong one a record could take the place of another's.
+    if key != named:
+        raise RefusedError("wrong_key", f"expected {named[:80]!r} as key, got {key[:80]!r}")
 
 
 def _check_text(name: str, text: str, max_chars: int) -> None:

@@ -48,11 +48,16 @@ def pattern(view: FeatureView) -> str:
     return str(folder_of(view) / "**/*.parquet")
 
 
-def count(view: FeatureView) -> int:
-    """Return how many rows a view's files hold, those that were written twice counted twice."""
+def extent(view: FeatureView) -> tuple[int, int | None]:
+    """Return how many rows a view's files hold, those that were written twice counted twice, and the newest one's
+    event time in microseconds since the epoch, None without rows."""
     with duckdb.connect() as connection:
-        found = connection.execute("SELECT count(*) FROM read_parquet($1)", [pattern(view)]).fetchone()
-    return int(found[0]) if found else 0
+        found = connection.execute(
+            f"SELECT count(*), epoch_us(max({EVENT_TIME})) FROM read_parquet($1)",  # noqa: S608 (names are ours)
+            [pattern(view)],
+        ).fetchone()
+    assert found is not None
+    return int(found[0]), found[1]
 
 
 def prepare(view: FeatureView) -> None:

@@ -1,4 +1,5 @@
-"""The pusher: `engagement.windows`, `catalogue.items` and `relevance.judgements` from Kafka into the feature store.
+"""The pusher: `engagement.windows`, `catalogue.items`, `queries.statistics`, `shoppers.history` and
+`relevance.judgements` from Kafka into the feature store.
 
 Offsets are committed when both stores have the rows, so nothing is lost; what comes again changes nothing
 (`feature_store.writing`, `feature_store.engagement`). While a batch can't be written nothing more is read: the
@@ -26,7 +27,13 @@ from kafka.errors import KafkaError
 
 from feature_store import offline
 from feature_store.content import ContentChange, changes, pairs_to_judge_again
-from feature_store.definitions import AS_OF, ITEM_CONTENT, PAIR_ENGAGEMENT
+from feature_store.definitions import (
+    AS_OF,
+    ITEM_CONTENT,
+    PAIR_ENGAGEMENT,
+    QUERY_STATISTICS,
+    SHOPPER_SEGMENT,
+)
 from feature_store.engagement import Known, merge, pairs_of
 from feature_store.intake import (
     Limits,
@@ -35,6 +42,8 @@ from feature_store.intake import (
     dead_letter,
     engagement_window,
     judged_pair,
+    query_statistics_row,
+    shopper_history_row,
 )
 from feature_store.judged import JudgedPair, JudgedPairs
 from feature_store.online import OnlineStoreCorruptError, OnlineStoreError
@@ -54,11 +63,21 @@ from streams.topics import (
     JUDGEMENTS,
     METRICS_ROWS,
     PAIRS,
+    QUERIES_STATISTICS,
+    SHOPPERS_HISTORY,
 )
 
 logger = logging.getLogger(__name__)
 
-SOURCES = (ENGAGEMENT_WINDOWS, CATALOGUE_ITEMS, JUDGEMENTS)
+SOURCES = (ENGAGEMENT_WINDOWS, CATALOGUE_ITEMS, QUERIES_STATISTICS, SHOPPERS_HISTORY, JUDGEMENTS)
+#: Records that are a row each: its view, and what takes or refuses it.
+STATEMENTS: dict[str, tuple[str, Callable[[ConsumerRecord, Limits], FeatureRow]]] = {
+    QUERIES_STATISTICS: (QUERY_STATISTICS, query_statistics_row),
+    SHOPPERS_HISTORY: (SHOPPER_SEGMENT, shopper_history_row),
+}
+#: Views whose pushes a crash may have cut short between the stores. Items are not among them: their changes must be
+#: told first, and their records come again.
+SETTLED = (PAIR_ENGAGEMENT, QUERY_STATISTICS, SHOPPER_SEGMENT)
 SEND_TIMEOUT_S = 30
 #: How often hours are packed and expired rows leave sqlite.
 TIDY_EVERY_S = 900.0
@@ -70,7 +89,7 @@ class Progress:
     well.
 
     `late` rows are in the offline store only. `history` counts by view the rows that the offline store holds, and
-    `newest_ms` is the event time of the newest one pushed. `delay_ms` is how long the oldest window of the last push
+    `newest_ms` is the event time of the newest one. `delay_ms` is how long the oldest window of the last push
     had been counted before it could be read.
     """
 
@@ -112,9 +131,11 @@ def run_pusher(
     Raises KafkaError if the broker refuses for good. One pusher takes all partitions (see `ops.batch_loop`).
     """
     writer = FeatureWriter(settings)
-    progress = Progress(
-        history=Counter({name: offline.count(view) for name, view in writer.definitions.views.items()})
-    )
+    progress = Progress()
+    for name, view in writer.definitions.views.items():
+        progress.history[name], newest_us = offline.extent(view)
+        if newest_us is not None:
+            progress.newest_ms[name] = newest_us // 1000
     records = open_consumer(settings, bootstrap, group_id=settings.features.group, **CONSUMER_OPTIONS)
     producer = open_producer(settings, bootstrap)
     try:
@@ -154,6 +175,7 @@ class _Batch:
     def _empty(self) -> None:
         self._windows: list[EngagementWindow] = []
         self._content: list[FeatureRow] = []
+        self._said: dict[str, list[FeatureRow]] = {}
         self._judged: list[JudgedPair] = []
         self._judged_offsets: dict[int, int] = {}
         self._dead_letters: list[DeadLetter] = []
@@ -177,6 +199,10 @@ class _Batch:
             elif record.topic == CATALOGUE_ITEMS:
                 self._content.append(catalogue_row(record, limits))
                 self._rows += 1
+            elif record.topic in STATEMENTS:
+                view, row_of = STATEMENTS[record.topic]
+                self._said.setdefault(view, []).append(row_of(record, limits))
+                self._rows += 1
             else:
                 self._judged.append(judged_pair(record))
                 self._rows += 1
@@ -190,7 +216,8 @@ class _Batch:
     def write(self) -> None:
         """Write into both stores. What went well is not done again when the rest is tried again."""
         if not self._settled:
-            self._writer.settle(PAIR_ENGAGEMENT)
+            for view in SETTLED:
+                self._writer.settle(view)
             self._settled = True
         # First, so that an item that changes in the same batch finds its judgements.
         if self._judged_offsets:
@@ -204,6 +231,9 @@ class _Batch:
             self._push_engagement(self._windows)
             self._progress.delay_ms = max(0, _now_ms() - oldest_ms)
             self._windows = []
+        for view in list(self._said):
+            self._count(view, self._writer.write(view, self._said[view]), self._said[view])
+            del self._said[view]
         if self._dead_letters:
             self._deliver(self._dead_letters)
             self._progress.dead_letters += len(self._dead_letters)

@@ -1,4 +1,5 @@
-"""The `metrics` part: one process that writes to ClickHouse, watches the experiment and serves the dashboard.
+"""The `metrics` part: one process that writes to ClickHouse, watches the experiment, feeds the feature store and
+serves the dashboard.
 
 They share a process because only one can hold the embedded ClickHouse. Each has a thread and a client of
 its own; if a thread ends before its time the process ends with an error, for a supervisor to start anew.
@@ -16,7 +17,7 @@ from contextlib import ExitStack
 
 import uvicorn
 
-from ops import heartbeat
+from ops import features_feed, heartbeat
 from ops.clickhouse.client import open_client
 from ops.clickhouse.migrate import migrate
 from ops.clickhouse.sink import Progress, run_sink
@@ -53,7 +54,7 @@ def run(settings: Settings, bootstrap: str, *, port: int, stop: threading.Event)
     pulse.beat("starting", "opening the event store")
     with ExitStack() as opened:
         listening = opened.enter_context(_listen(settings.metrics.host, port))
-        clients = [open_client(settings) for _ in range(5)]
+        clients = [open_client(settings) for _ in range(6 if settings.stack.features else 5)]
         for client in clients:
             opened.callback(client.close)
         migrate(clients[0])
@@ -84,6 +85,13 @@ def run(settings: Settings, bootstrap: str, *, port: int, stop: threading.Event)
             "sink", lambda: run_sink(settings, bootstrap, clients[0], stop=stop, on_progress=pulse.progressed)
         )
         threads.start("watch", lambda: watch(settings, bootstrap, clients[1], stop=stop))
+        if settings.stack.features:
+            threads.start(
+                "feed",
+                lambda: features_feed.run_feed(
+                    settings, bootstrap, clients[5], stop=stop, progress=pulse.feed
+                ),
+            )
         threads.start("dashboard", lambda: server.run(sockets=[listening]))
         try:
             while not stop.wait(BEAT_EVERY_S):
@@ -97,9 +105,11 @@ def run(settings: Settings, bootstrap: str, *, port: int, stop: threading.Event)
 
 
 class _Pulse:
-    """The part's heartbeat, fed by the sink's progress."""
+    """The part's heartbeat, made of the sink's and the feed's progress."""
 
     def __init__(self, settings: Settings) -> None:
+        self.feed = features_feed.Progress()
+        self._feeds = settings.stack.features
         self._run_dir = settings.run_dir
         self._progress: Progress | None = None
 
@@ -112,9 +122,10 @@ class _Pulse:
             self.beat("starting", "the sink is joining its consumer group")
         else:
             rows = sum(progress.rows.values())
-            self.beat("ready", progress.trouble or f"{rows:,} rows written since start")
+            self.beat("ready", progress.trouble or self.feed.trouble or f"{rows:,} rows written since start")
 
     def beat(self, state: str, detail: str) -> None:
+        counters = self._progress.counters() if self._progress else {}
         heartbeat.beat(
             self._run_dir,
             heartbeat.Heartbeat(
@@ -123,7 +134,7 @@ class _Pulse:
                 at_s=time.time(),
                 state=state,
                 detail=detail,
-                counters=self._progress.counters() if self._progress else {},
+                counters=counters | (self.feed.counters() if self._feeds else {}),
             ),
         )
 

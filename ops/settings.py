@@ -450,6 +450,9 @@ class Features(Section):
     group: str = "relevance-features"
     flush_rows: int = Field(10_000, ge=1, description="rows of a push at most, about")
     flush_within_s: Seconds = 2.0
+    feed_every_s: Seconds = Field(
+        10, description="pause between looks at ClickHouse for query statistics and shoppers' history"
+    )
     engagement_staleness_s: Seconds = Field(5, description="how old the reader's engagement may be")
     vector_staleness_s: Seconds = Field(60, description="how old the reader's vectors may be")
     outage_staleness_s: Seconds = Field(600, description="both, while the online store is away")

@@ -146,6 +146,30 @@ class EngagementWindow(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     traffic_class: str = TrafficClass.UNKNOWN.value
 
 
+class QueryStatistics(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """What is known of a normalised query as of `known_ms`: a record of `queries.statistics`, keyed by the query; it
+    replaces earlier ones. `frequency` counts searches in the present and the previous frequency window,
+    `teacher_coverage` in [0, 1] is the share of the items shown in them that the teacher has judged under it."""
+
+    query: str
+    frequency: int
+    traffic_class: str
+    teacher_coverage: float
+    known_ms: int
+
+
+class ShopperHistory(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """What a shopper had done outside the experiment as of `known_ms`: a record of `shoppers.history`, keyed by
+    client id; it replaces earlier ones. `clicks` are clicked impressions, `conversions` purchases that follow from
+    one."""
+
+    client_id: str
+    impressions: int
+    clicks: int
+    conversions: int
+    known_ms: int
+
+
 class ExperimentState(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """Whether an experiment runs. Key: the experiment's name, on a compacted topic. `state` is `running` or
     `stopped`; a stopped experiment's shoppers all get the control arm."""

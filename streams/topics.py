@@ -19,8 +19,11 @@ JUDGEMENTS = "relevance.judgements"
 STUDENTS = "relevance.students"
 DEAD_LETTERS = "relevance.dead-letters"
 CATALOGUE_ITEMS = "catalogue.items"
+QUERIES_STATISTICS = "queries.statistics"
+SHOPPERS_HISTORY = "shoppers.history"
 
 HOUR_S = 3600
+DAY_S = 24 * HOUR_S
 MAX_RECORD_BYTES = 1_048_576
 #: A dead letter carries the original value unchanged plus headers, so it may be a little larger.
 MAX_DEAD_LETTER_BYTES = 2 * MAX_RECORD_BYTES
@@ -28,7 +31,8 @@ MAX_DEAD_LETTER_BYTES = 2 * MAX_RECORD_BYTES
 
 @dataclass(frozen=True, slots=True)
 class TopicSpec:
-    """How a topic is created where it does not exist yet. `partitions` 0 means the stack's default."""
+    """How a topic is created where it does not exist yet. `partitions` 0 means the stack's default; a compacted topic
+    keeps the latest record of a key for ever where `retention_s` is 0."""
 
     name: str
     partitions: int
@@ -42,8 +46,8 @@ class TopicSpec:
         """Return the broker's topic configuration, keeping traffic for `longest_s` at most."""
         config = {"max.message.bytes": str(self.max_record_bytes)}
         if self.compacted:
-            config["cleanup.policy"] = "compact"
-        else:
+            config["cleanup.policy"] = "compact,delete" if self.retention_s else "compact"
+        if self.retention_s:
             kept_s = self.retention_s
             if self.traffic and longest_s is not None:
                 kept_s = min(kept_s, longest_s)
@@ -60,6 +64,10 @@ TOPICS: tuple[TopicSpec, ...] = (
     TopicSpec(EXPERIMENT_STATES, 1, 0, compacted=True),
     # Keyed by item id: the latest offer of every item, for ever.
     TopicSpec(CATALOGUE_ITEMS, 0, 0, compacted=True),
+    # Void after two windows, which is when all that still hold have been said again.
+    TopicSpec(QUERIES_STATISTICS, 0, 2 * DAY_S, compacted=True),
+    # Said again only when the shopper does something more; no client id is kept for longer than it serves.
+    TopicSpec(SHOPPERS_HISTORY, 0, 60 * DAY_S, compacted=True, traffic=False),
     TopicSpec(PAIRS, 0, 24 * HOUR_S, traffic=False),
     # The log that any student version can be rebuilt from.
     TopicSpec(JUDGEMENTS, 0, 30 * 24 * HOUR_S, traffic=False),

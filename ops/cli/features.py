@@ -226,29 +226,40 @@ def read(context: Context, query: str, item_ids: tuple[str, ...]) -> None:
 )
 @pass_context
 def push(context: Context) -> None:
-    """Push query statistics and shoppers' history, as the events in ClickHouse have them now. The embedded ClickHouse
-    can be read only while no stack runs."""
+    """Push query statistics and shoppers' history, as the events in ClickHouse have them now, while no stack runs: a
+    running one does so by itself."""
     from contextlib import closing
 
-    from feature_store.from_clickhouse import query_statistics, shopper_segments
+    from feature_store.from_clickhouse import query_statistics, shopper_history, windows_since_ms
     from feature_store.online import OnlineStoreError
+    from feature_store.statements import segment_row, statistics_row
     from feature_store.store import apply
     from feature_store.writing import FeatureWriter
     from ops.clickhouse.client import ClickHouseUnavailableError, open_client
+    from ops.clickhouse.migrate import migrate
 
     settings = context.settings()
-    now_ms = time.time_ns() // 1_000_000
+    if run_lock.holder(settings.run_dir):
+        raise CommandError("the running stack pushes these by itself; see `relevance features status`")
+
+    def clock_ms() -> int:
+        return time.time_ns() // 1_000_000
+
+    now_ms = clock_ms()
     apply(settings)
     writer = FeatureWriter(settings)
     try:
         with closing(open_client(settings)) as client:
-            since_ms = now_ms - int(settings.streams.frequency_window_s * 1000)
-            rows = {
-                "query_statistics": query_statistics(client, since_ms=since_ms, now_ms=now_ms),
-                "shopper_segment": shopper_segments(
-                    client, experiment=settings.experiment.name, start_ms=now_ms
-                ),
-            }
+            migrate(client)
+            since_ms = windows_since_ms(now_ms=now_ms, window_s=settings.streams.frequency_window_s)
+            queries = query_statistics(client, since_ms=since_ms, clock_ms=clock_ms)
+            shoppers = shopper_history(
+                client, experiment=settings.experiment.name, until_ms=now_ms, clock_ms=clock_ms
+            )
+        rows = {
+            "query_statistics": [statistics_row(each) for each in queries],
+            "shopper_segment": [segment_row(each) for each in shoppers],
+        }
         written = {view: writer.write(view, of_view) for view, of_view in rows.items()}
     except (ClickHouseUnavailableError, OnlineStoreError) as error:
         raise CommandError(str(error)) from error

@@ -18,9 +18,17 @@ from feature_store.intake import (
     dead_letter,
     engagement_window,
     judged_pair,
+    query_statistics_row,
+    shopper_history_row,
 )
 from feature_store.judged import JudgedPair
-from streams.topics import CATALOGUE_ITEMS, ENGAGEMENT_WINDOWS, JUDGEMENTS
+from streams.topics import (
+    CATALOGUE_ITEMS,
+    ENGAGEMENT_WINDOWS,
+    JUDGEMENTS,
+    QUERIES_STATISTICS,
+    SHOPPERS_HISTORY,
+)
 from tests.feature_store.samples import NOW_MS, window
 
 LIMITS = Limits(now_ms=NOW_MS, max_future_ms=1000)
@@ -44,7 +52,12 @@ def _item(**fields: Any) -> bytes:
 @examples(deadline=None)
 @given(value=st.binary(max_size=200))
 def test_any_bytes_are_taken_or_refused(value: bytes) -> None:
-    for take, topic in ((engagement_window, ENGAGEMENT_WINDOWS), (catalogue_row, CATALOGUE_ITEMS)):
+    for take, topic in (
+        (engagement_window, ENGAGEMENT_WINDOWS),
+        (catalogue_row, CATALOGUE_ITEMS),
+        (query_statistics_row, QUERIES_STATISTICS),
+        (shopper_history_row, SHOPPERS_HISTORY),
+    ):
         record = _record(topic, value, key=value)
         try:
             take(record, LIMITS)
@@ -103,6 +116,59 @@ def test_an_item_that_cannot_be_stored_is_refused(value: bytes, key: bytes | Non
 def test_a_record_without_a_value_takes_the_item_out() -> None:
     row = catalogue_row(_record(CATALOGUE_ITEMS, None, timestamp=NOW_MS - 5), LIMITS)
     assert (row.key, row.values["listed"], row.event_us) == (("i1",), False, (NOW_MS - 5) * 1000)
+
+
+def _statistics(**fields: Any) -> bytes:
+    sound = {"query": "i1", "frequency": 3, "traffic_class": "head", "teacher_coverage": 0.5}
+    return msgspec.json.encode(sound | {"known_ms": NOW_MS} | fields)
+
+
+def _history(**fields: Any) -> bytes:
+    sound = {"client_id": "i1", "impressions": 9, "clicks": 2, "conversions": 0, "known_ms": NOW_MS}
+    return msgspec.json.encode(sound | fields)
+
+
+def test_statements_become_rows_as_of_the_moment_they_were_known() -> None:
+    row = query_statistics_row(_record(QUERIES_STATISTICS, _statistics()), LIMITS)
+    assert (row.key, row.event_us) == (("i1",), NOW_MS * 1000)
+    assert row.values == {"frequency": 3, "traffic_class": "head", "teacher_coverage": 0.5}
+    segments = {}
+    for clicks, conversions in ((0, 0), (2, 0), (2, 1)):
+        value = _history(clicks=clicks, conversions=conversions)
+        row = shopper_history_row(_record(SHOPPERS_HISTORY, value), LIMITS)
+        assert (row.key, row.event_us) == (("i1",), NOW_MS * 1000)
+        assert (row.values["history_impressions"], row.values["history_clicks"]) == (9, clicks)
+        segments[clicks, conversions] = row.values["segment"]
+    assert segments == {(0, 0): "browser", (2, 0): "clicker", (2, 1): "buyer"}
+
+
+@pytest.mark.parametrize(
+    ("topic", "value", "key", "reason"),
+    [
+        (QUERIES_STATISTICS, _statistics(frequency="x"), b"i1", "not_query_statistics"),
+        (QUERIES_STATISTICS, None, b"i1", "not_query_statistics"),
+        (QUERIES_STATISTICS, _statistics(), b"i2", "wrong_key"),
+        (QUERIES_STATISTICS, _statistics(), None, "wrong_key"),
+        (QUERIES_STATISTICS, _statistics(query=""), b"", "wrong_key"),
+        (QUERIES_STATISTICS, _statistics(frequency=-1), b"i1", "wrong_count"),
+        (QUERIES_STATISTICS, _statistics(traffic_class="heads"), b"i1", "wrong_class"),
+        (QUERIES_STATISTICS, _statistics(teacher_coverage=1.01), b"i1", "wrong_share"),
+        (QUERIES_STATISTICS, _statistics(known_ms=NOW_MS + 5000), b"i1", "wrong_time"),
+        (SHOPPERS_HISTORY, b"{", b"i1", "not_a_shopper_history"),
+        (SHOPPERS_HISTORY, _history(), b"\xff", "not_a_shopper_history"),
+        (SHOPPERS_HISTORY, _history(client_id="x" * 300), b"i1", "wrong_key"),
+        (SHOPPERS_HISTORY, _history(), b"i2", "wrong_key"),
+        (SHOPPERS_HISTORY, _history(clicks=1 << 60), b"i1", "wrong_count"),
+        (SHOPPERS_HISTORY, _history(known_ms=0), b"i1", "wrong_time"),
+    ],
+)
+def test_a_statement_that_cannot_be_stored_is_refused(
+    topic: str, value: bytes | None, key: bytes | None, reason: str
+) -> None:
+    take = query_statistics_row if topic == QUERIES_STATISTICS else shopper_history_row
+    with pytest.raises(RefusedError) as refused:
+        take(_record(topic, value, key=key), LIMITS)
+    assert refused.value.reason == reason
 
 
 @examples(deadline=None)
