@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ops.dashboard.cached import Cached
 from ops.dashboard.queries import MAX_ROWS
+from ops.dashboard.teacher_queries import NEWEST
 
+FIRST_WITHIN_S = 30.0
 MAX_TEXT_CHARS = 2000
 
 
@@ -50,9 +54,25 @@ class Parameters:
             )
         return int(value)
 
+    def before(self) -> tuple[int, int]:
+        """Return (at_ms, id) of the last row of the page before; after every row if it is not given."""
+        return (
+            self.whole("before_ms", at_most=NEWEST[0], default=NEWEST[0]),
+            self.whole("before_id", at_most=2**64 - 1, default=NEWEST[1]),
+        )
+
     def limit(self) -> int:
         """Return how many rows to answer with."""
         return self.whole("limit", at_least=1, at_most=MAX_ROWS, default=100)
+
+
+async def cached_answer(cached: Cached[Any]) -> Response:
+    """Return a value that all who look share, with when it was made and why a newer one failed. Raises HTTPException
+    503 while there is none."""
+    outcome = await cached.latest(wait_s=FIRST_WITHIN_S)
+    if outcome.value is None:
+        raise HTTPException(503, f"no figures yet: {outcome.error or 'they are being computed'}")
+    return json_answer(msgspec.json.encode(outcome))
 
 
 def json_answer(body: bytes) -> Response:

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import msgspec
 from starlette.concurrency import run_in_threadpool
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from ops.dashboard.api import Parameters, json_answer
+from ops.dashboard.api import Parameters, cached_answer, json_answer
 from ops.dashboard.cached import Cached
 from ops.dashboard.feature_queries import MAX_SEARCHES
 from ops.dashboard.source import Source
 
 OVERVIEW_EVERY_S = 5.0
-FIRST_OVERVIEW_WITHIN_S = 30.0
 LATEST_MS = 2**53
 LARGEST = 2**64 - 1
 
@@ -33,10 +31,7 @@ class FeaturesApi:
 
     async def overview(self, request: Request) -> Response:
         Parameters(request, ())
-        outcome = await self._overview.latest(wait_s=FIRST_OVERVIEW_WITHIN_S)
-        if outcome.value is None:
-            raise HTTPException(503, f"no figures yet: {outcome.error or 'they are being computed'}")
-        return json_answer(msgspec.json.encode(outcome))
+        return await cached_answer(self._overview)
 
     async def reads(self, request: Request) -> Response:
         given = Parameters(request, ("first_ms", "last_ms", "seed", "after", "limit"))

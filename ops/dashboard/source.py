@@ -8,10 +8,22 @@ import msgspec
 from clickhouse_connect.driver.client import Client
 
 from ops import heartbeat
-from ops.dashboard import feature_queries, queries, teacher_queries, teacher_view
+from ops.dashboard import (
+    feature_queries,
+    loop_view,
+    pair_queries,
+    pair_view,
+    queries,
+    sampling_queries,
+    teacher_queries,
+    teacher_view,
+)
 from ops.dashboard.feature_queries import AuditRow, ReadSearch, ReadsLately
 from ops.dashboard.health import Part
 from ops.dashboard.lag import GroupLag, LagWatch
+from ops.dashboard.loop_view import LoopOverview
+from ops.dashboard.pair_queries import PairFound
+from ops.dashboard.pair_view import PairView, StudentView
 from ops.dashboard.queries import (
     Arrivals,
     DeadLetter,
@@ -22,6 +34,7 @@ from ops.dashboard.queries import (
     QuerySort,
     Totals,
 )
+from ops.dashboard.sampling_queries import Lane, PairState, SampledRow
 from ops.dashboard.teacher_queries import JudgementRow
 from ops.dashboard.teacher_view import JudgementView, TeacherOverview
 from ops.experiments.report import ExperimentReport, experiment_report, report_since
@@ -222,6 +235,50 @@ class Source:
             return None
         traffic = teacher_queries.pair_traffic(self._request_client, query=query, item_id=item_id)
         return teacher_view.view(stored, traffic=traffic, prices=self._settings.teacher)
+
+    def loop(self) -> LoopOverview:
+        """Ask how the loop is doing, with the report's client: both take their time. Raises ClickHouseError."""
+        return loop_view.overview(
+            self._report_client, self._settings, now_ms=_now_ms(), parts=self.parts(), lag=self.lag()
+        )
+
+    def sampled(
+        self,
+        *,
+        search: str,
+        traffic_class: str,
+        lane: Lane,
+        state: PairState,
+        before: tuple[int, int],
+        limit: int,
+    ) -> list[SampledRow]:
+        """Return sampled pairs, newest first. Raises ClickHouseError."""
+        return sampling_queries.sampled(
+            self._request_client,
+            now_ms=_now_ms(),
+            search=search,
+            traffic_class=traffic_class,
+            lane=lane,
+            state=state,
+            before=before,
+            limit=limit,
+        )
+
+    def pairs_with(self, *, words: str, limit: int) -> list[PairFound]:
+        """Return pairs that have all the words. Raises ClickHouseError."""
+        return pair_queries.search(self._request_client, words=words, limit=limit)
+
+    def why(self, *, query: str, item_id: str) -> PairView | None:
+        """Return what is known of a pair, None if nothing is. Raises ClickHouseError."""
+        return pair_view.pair(
+            self._request_client, query=query, item_id=item_id, prices=self._settings.teacher
+        )
+
+    def student(self, *, query: str, item_id: str, version: int) -> StudentView:
+        """Ask the served student about a pair; a Triton that is away is said. Raises ClickHouseError."""
+        return pair_view.student(
+            self._request_client, self._settings, version=version, query=query, item_id=item_id
+        )
 
 
 def _now_ms() -> int:

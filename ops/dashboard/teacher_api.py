@@ -9,13 +9,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from ops.dashboard.api import Parameters, json_answer
+from ops.dashboard.api import Parameters, cached_answer, json_answer
 from ops.dashboard.cached import Cached
 from ops.dashboard.source import Source
-from ops.dashboard.teacher_queries import NEWEST
 
 FIGURES_EVERY_S = 5.0
-FIRST_FIGURES_WITHIN_S = 30.0
 IDENTITY = ("query", "item", "content", "teacher", "prompt")
 
 
@@ -36,10 +34,7 @@ class TeacherApi:
 
     async def figures(self, request: Request) -> Response:
         Parameters(request, ())
-        outcome = await self._figures.latest(wait_s=FIRST_FIGURES_WITHIN_S)
-        if outcome.value is None:
-            raise HTTPException(503, f"no figures yet: {outcome.error or 'they are being computed'}")
-        return json_answer(msgspec.json.encode(outcome))
+        return await cached_answer(self._figures)
 
     async def judgements(self, request: Request) -> Response:
         given = Parameters(request, ("q", "grade", "mismatch", "teacher", "before_ms", "before_id", "limit"))
@@ -49,10 +44,7 @@ class TeacherApi:
             grade=given.text("grade"),
             mismatch=given.text("mismatch"),
             teacher=given.text("teacher"),
-            before=(
-                given.whole("before_ms", at_most=NEWEST[0], default=NEWEST[0]),
-                given.whole("before_id", at_most=2**64 - 1, default=NEWEST[1]),
-            ),
+            before=given.before(),
             limit=given.limit(),
         )
         return json_answer(msgspec.json.encode({"judgements": rows}))

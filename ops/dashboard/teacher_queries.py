@@ -26,7 +26,7 @@ LATER_MS = 24 * 3_600_000
 IDENTITY = "query, item_id, content_hash, teacher_id, prompt_hash"
 #: Orders judgements of the same millisecond; in an address it stands for the whole identity.
 ID = f"cityHash64({IDENTITY})"
-#: Before this (at_ms, id) is every judgement.
+#: Before this (at_ms, id) is every row.
 NEWEST = (2**62, 0)
 
 

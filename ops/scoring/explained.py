@@ -18,11 +18,13 @@ class ExplainError(RuntimeError):
     """The pair cannot be explained. The message says what to do."""
 
 
-def explain(settings: Settings, query: str, item: str, *, version: int | None = None) -> dict[str, Any]:
+def explain(
+    settings: Settings, query: str, item: str, *, version: int | None = None, within_s: float | None = None
+) -> dict[str, Any]:
     """Return `score`, `grades` by label, `spans` (`triton_models.shared.spans.Span`) and `student_version`.
 
-    `query` and `item` are cleaned, so that the spans are of these texts. `version` None is the champion. Raises
-    ExplainError, NotRunningError.
+    `query` and `item` are cleaned, so that the spans are of these texts. `version` None is the champion, `within_s`
+    None the settings' time to load. Raises ExplainError, NotRunningError.
     """
     try:
         chosen = version or routes_at_hand(settings).interaction.champion
@@ -33,7 +35,7 @@ def explain(settings: Settings, query: str, item: str, *, version: int | None = 
             f"no interaction student is published in {root_of(settings)}: `relevance students publish` does it,"
             " or name a version that Triton serves with --version"
         )
-    with contextlib.closing(Control(settings)) as control:
+    with contextlib.closing(Control(settings, timeout_s=within_s)) as control:
         try:
             found = control.infer(
                 "relevance_explained", chosen, {"QUERY": texts([[query]]), "ITEM_TEXT": texts([[item]])}

@@ -64,7 +64,7 @@ def make(
             "query": text,
             "latency_ms": round(rng.lognormvariate(2.5, 0.4), 2),
             "fallback": rng.random() < 0.002,
-            "event_time": _time(at_ms),
+            "event_time": time_text(at_ms),
         }
         rows["queries"].append(query)
         if not history:
@@ -77,7 +77,7 @@ def make(
                     "query_id": query_id,
                     "traffic_class": traffic_class,
                     "student_version": shared["student_version"],
-                    "event_time": _time(at_ms),
+                    "event_time": time_text(at_ms),
                     "version": 3,
                 }
             )
@@ -100,7 +100,7 @@ def _show(
             "event_id": impression_id,
             "score": round(rng.random(), 4),
             "bid": round(rng.random() * 2, 2),
-            "event_time": _time(at_ms),
+            "event_time": time_text(at_ms),
         }
     )
     if rng.random() >= chance:
@@ -112,7 +112,7 @@ def _show(
         | {
             "event_id": str(uuid.UUID(int=rng.getrandbits(128))),
             "delay_ms": 4000,
-            "event_time": _time(at_ms + 4000),
+            "event_time": time_text(at_ms + 4000),
         }
     )
     if rng.random() < 0.15:
@@ -125,7 +125,7 @@ def _show(
                 "delay_ms": 60_000,
                 "revenue": round(rng.lognormvariate(3, 0.6), 2),
                 "quantity": 1,
-                "event_time": _time(at_ms + 60_000),
+                "event_time": time_text(at_ms + 60_000),
             }
         )
 
@@ -144,7 +144,7 @@ def dead_letters(*, count: int, at_ms: int) -> Rows:
                 "detail": f"record {n} could not be typed",
                 "payload_bytes": len(payloads[n % 3]),
                 "payload_base64": base64.b64encode(payloads[n % 3]).decode(),
-                "event_time": _time(at_ms),
+                "event_time": time_text(at_ms),
                 "version": 1,
             }
             for n in range(count)
@@ -171,7 +171,7 @@ def unattributed_click(*, at_ms: int, query: str, item_id: str) -> Rows:
                 "traffic_class": "unknown",
                 "arms": {},
                 "student_version": "",
-                "event_time": _time(at_ms),
+                "event_time": time_text(at_ms),
                 "version": 1,
             }
         ]
@@ -187,5 +187,5 @@ def insert(client: Client, rows: Rows) -> None:
             )
 
 
-def _time(at_ms: int) -> str:
+def time_text(at_ms: int) -> str:
     return f"{at_ms // 1000}.{at_ms % 1000:03d}"
