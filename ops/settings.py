@@ -160,6 +160,9 @@ class Shop(Section):
     """The simulated shop."""
 
     catalogue: Path | None = Field(None, description="folder of a real catalogue with judged queries")
+    golden_share: Share = Field(
+        0.0, description="of a real catalogue's queries, that nobody searches: the golden set is of these"
+    )
     seed: int = Field(7, ge=0)
     items: int = Field(20_000, ge=100)
     queries: int = Field(5_000, ge=50)

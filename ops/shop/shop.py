@@ -30,7 +30,7 @@ def open_shop(settings: ShopSettings) -> Shop:
     queries than the items give.
     """
     if settings.catalogue is not None:
-        real = real_catalogue.load(settings.catalogue, seed=settings.seed)
+        real = real_catalogue.load(settings.catalogue, seed=settings.seed, golden_share=settings.golden_share)
         return Shop(items=real.items, queries=real.queries, truth=real.truth)
     generated = catalogue.generate(items=settings.items, seed=settings.seed)
     traffic, intents = queries.generate(generated, queries=settings.queries, seed=settings.seed)
