@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 PINS := pyproject.toml ops/requirements/constraints.txt
 ARGS ?=
 
-.PHONY: help setup browser demo test check bench clean
+.PHONY: help setup servers browser demo test check bench clean
 
 help: ## Show these commands.
 	@echo "Relevance Loop: search and ads relevance, kept fresh by live traffic."
@@ -23,13 +23,16 @@ help: ## Show these commands.
 setup: ## Make the virtual environment with the pinned packages.
 	@ops/requirements/install.sh "$(VENV)" $(PINS)
 
+servers: setup
+	@$(BIN)/relevance teacher serve --prepare
+
 browser: setup
 	@ops/requirements/browser.sh
 
 demo: setup ## Start everything with simulated traffic and watch two arms part; Ctrl-C stops.
 	@exec $(BIN)/relevance demo $(ARGS)
 
-test: setup browser ## Run all tests, unit and integration.
+test: setup servers browser ## Run all tests, unit and integration.
 	@exec $(BIN)/python -m pytest $(ARGS)
 
 check: setup ## Lint, formatting, types.
