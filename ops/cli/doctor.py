@@ -22,6 +22,7 @@ from ops import endpoints, heartbeat
 from ops.cli import dashboard_client
 from ops.cli.checks import Check, Level
 from ops.cli.context import CommandError, Context, pass_context, printable
+from ops.cli.server_checks import server_checks
 from ops.cli.status import part_status
 from ops.clickhouse.client import ClickHouseUnavailableError, open_client
 from ops.clickhouse.migrate import read_migrations
@@ -101,6 +102,7 @@ def all_checks(context: Context) -> Iterator[Check]:
     yield from broker_program_checks(settings)
     yield from broker_checks(settings, running=bool(pid))
     yield clickhouse_check(settings, running=bool(pid))
+    yield from server_checks(settings, running=bool(pid))
     if pid:
         yield dashboard_check(settings)
         yield from part_checks(settings, time.time())
@@ -244,6 +246,9 @@ def part_checks(settings: Settings, now_s: float) -> Iterator[Check]:
             continue
         found = part_status(sign, now_s)
         text = f"{found.health}, {found.age_s:.0f} s ago: {found.detail}"
+        if part.start_within_s is None and found.health == "starting":
+            yield Check.note(f"part {part.name}", text, "the others do not wait for it")
+            continue
         yield (
             Check.ok(f"part {part.name}", text)
             if found.health == "ok"

@@ -31,12 +31,16 @@ class PartStatus(msgspec.Struct, frozen=True):
 
 
 class StackStatus(msgspec.Struct, frozen=True):
-    """The whole stack. `lag` is None where the dashboard gives no answer."""
+    """The whole stack. `triton` and `teacher` are empty without a server or its address; `lag` is None
+    where the dashboard gives no answer.
+    """
 
     running: bool
     pid: int | None
     kafka: str
     dashboard: str
+    triton: str
+    teacher: str
     parts: list[PartStatus]
     lag: Any
     healthy: bool
@@ -66,6 +70,8 @@ def collect(settings: Settings) -> StackStatus:
         pid=pid,
         kafka=addresses.kafka if addresses else settings.kafka,
         dashboard=addresses.dashboard if addresses else "",
+        triton=settings.triton or (addresses.triton if addresses else ""),
+        teacher=settings.teacher_url or (addresses.teacher if addresses else ""),
         parts=parts,
         lag=lag,
         healthy=bool(parts) and all(part.health == "ok" for part in parts),
@@ -90,7 +96,14 @@ def _show(context: Context, found: StackStatus) -> None:
     if not found.running:
         context.console.print(f"no stack runs in {context.settings().run_dir}: start one with `relevance up`")
         return
-    context.console.print(f"running as pid {found.pid}; page {found.dashboard}; kafka {found.kafka}")
+    addresses = {
+        "page": found.dashboard,
+        "kafka": found.kafka,
+        "triton": found.triton,
+        "teacher": found.teacher,
+    }
+    listed = "; ".join(f"{name} {address}" for name, address in addresses.items() if address)
+    context.console.print(printable(f"running as pid {found.pid}; {listed}"))
     context.table(
         ("part", "health", "pid", "seen", "detail", "counters"), [_cells(part) for part in found.parts]
     )

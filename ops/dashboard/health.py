@@ -11,6 +11,7 @@ from ops.dashboard.cached import Outcome
 from ops.dashboard.lag import GroupLag
 from ops.experiments.report import ExperimentReport
 from ops.settings import Settings
+from ops.stack import plan
 
 if TYPE_CHECKING:
     from ops.dashboard.source import StoreNumbers
@@ -86,6 +87,8 @@ def _switched(settings: Settings) -> dict[str, bool]:
     return {
         "features": stack.features,
         "sampler": stack.sampler,
+        plan.TRITON: plan.has_triton(settings),
+        plan.TEACHER_SERVER: plan.has_teacher_server(settings),
         **{f"teacher-worker-{number}": stack.teacher_workers for number in workers},
     }
 

@@ -42,6 +42,7 @@ class Ledger:
         self._path = root / "steps.jsonl"
         self._sent = root / "steps.sent"
         self._lock = root / "steps.lock"
+        self._sending = root / "sending.lock"
         root.mkdir(parents=True, exist_ok=True)
 
     @contextmanager
@@ -88,11 +89,16 @@ class Ledger:
         return [step for step in self.steps() if step.step_id > done]
 
     def send(self, send: Callable[[Sequence[StudentStep]], None]) -> int:
-        """Hand the steps that are not marked as sent to `send`, mark them, and return how many they were."""
-        waiting = self.waiting()
-        if waiting:
-            send(waiting)
-            write_atomically(self._sent, str(waiting[-1].step_id).encode())
+        """Hand the steps that are not marked as sent to `send`, mark them, and return how many they were.
+
+        Others who send wait: an earlier step must not come to the topic after a later one.
+        """
+        with self._sending.open("wb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            waiting = self.waiting()
+            if waiting:
+                send(waiting)
+                write_atomically(self._sent, str(waiting[-1].step_id).encode())
         return len(waiting)
 
 

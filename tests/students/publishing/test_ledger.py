@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,33 @@ def test_each_step_is_sent_until_it_is_marked(tmp_path: Path) -> None:
     (tmp_path / "steps.sent").write_text("garbage")
     assert ledger.send(send) == 3
     assert sent == [1, 2, 1, 2, 3]
+
+
+def test_an_earlier_step_is_not_sent_after_a_later_one(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path)
+    ledger.append(step(1))
+    sent: list[int] = []
+    sending, go_on = threading.Event(), threading.Event()
+
+    def slowly(steps: Sequence[StudentStep]) -> None:
+        sending.set()
+        assert go_on.wait(60)
+        sent.extend(each.step_id for each in steps)
+
+    first = threading.Thread(target=ledger.send, args=[slowly])
+    first.start()
+    assert sending.wait(60)
+    ledger.append(step(2))
+    second = threading.Thread(
+        target=Ledger(tmp_path).send, args=[lambda steps: sent.extend(each.step_id for each in steps)]
+    )
+    second.start()
+    second.join(0.2)
+    go_on.set()
+    for thread in (first, second):
+        thread.join(60)
+    assert sent == [1, 2]
+    assert ledger.waiting() == []
 
 
 def test_only_one_changes_the_repository_at_a_time(tmp_path: Path) -> None:
