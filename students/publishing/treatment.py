@@ -39,8 +39,14 @@ def line_of(steps: Sequence[StudentStep], kind: str) -> list[int]:
 
 
 def before(steps: Sequence[StudentStep], kind: str) -> int:
-    """Return the version that the treatment goes back to if the present one is rolled back, 0 for the champion's."""
-    earlier = [version for version in line_of(steps, kind) if version != route_of(steps, kind).challenger]
+    """Return the version that the treatment goes back to if the present one is rolled back, 0 for the champion's.
+
+    Where the champion scores the treatment there is nothing to go back to.
+    """
+    challenger = route_of(steps, kind).challenger
+    if not challenger:
+        return 0
+    earlier = [version for version in line_of(steps, kind) if version != challenger]
     return earlier[-1] if earlier else 0
 
 

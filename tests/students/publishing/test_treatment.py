@@ -73,6 +73,8 @@ def test_a_challenger_that_became_champion_is_no_longer_in_the_line() -> None:
     # The champion's own roll back says nothing against the version that is champion again.
     steps.append(step(4, step="rolled_back", version=1, champion=1, challenger=0))
     assert treatment.rolled_back(steps, KIND) == frozenset()
+    # Nor is there a way back to what was champion for a while: no version is tried out.
+    assert treatment.before(steps, KIND) == 0
 
 
 @given(st.lists(st.sampled_from(["publish", "treat", "take_off", "to_champion", "retire"]), max_size=40))
