@@ -97,13 +97,13 @@ class Broker:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        wait_until_ready(Settings(), self.address, timeout_s=30)
+        wait_until_ready(Settings(), self.address, timeout_s=90)
 
     def stop(self) -> None:
         """Stop with SIGTERM, which keeps all data."""
         if self._process is not None:
             self._process.terminate()
-            self._process.wait(timeout=20)
+            self._process.wait(timeout=60)
             self._process = None
 
 

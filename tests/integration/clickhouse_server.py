@@ -100,7 +100,7 @@ class ClickHouseServer:
         """Return the address as the setting `clickhouse` takes it."""
         return f"http://{USER}:{quote(password, safe='')}@127.0.0.1:{self.port}/{database}"
 
-    def start(self, *, timeout_s: float = 30) -> None:
+    def start(self, *, timeout_s: float = 90) -> None:
         """Start and wait for an answer. Raises ServerUnavailableError if the library can't be had."""
         arguments = json.dumps(
             [

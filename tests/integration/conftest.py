@@ -53,12 +53,12 @@ def running_broker(folder: Path) -> Iterator[str]:
         )
     bootstrap = f"127.0.0.1:{port}"
     try:
-        wait_until_ready(Settings(), bootstrap, timeout_s=30)
+        wait_until_ready(Settings(), bootstrap, timeout_s=90)
         yield bootstrap
     finally:
         process.terminate()
         try:
-            process.wait(timeout=10)
+            process.wait(timeout=60)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

@@ -39,7 +39,7 @@ def redis_server(folder: Path, *, port: int) -> Iterator[subprocess.Popen[bytes]
     )
     try:
         with Redis(port=port) as client:
-            deadline_s = time.monotonic() + 30
+            deadline_s = time.monotonic() + 90
             while True:
                 try:
                     client.ping()

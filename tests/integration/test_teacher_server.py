@@ -182,6 +182,6 @@ def test_it_comes_back_after_a_crash_and_leaves_nothing_behind(server: Server) -
     assert processes.members(first.pid) == []
     assert server.judge("green kettle", "Kettle, green").prompt_tokens > 0
     server.process.send_signal(signal.SIGINT)
-    assert server.process.wait(timeout=30) == 0
+    assert server.process.wait(timeout=60) == 0
     assert processes.members(second.pid) == []
     assert address.read(server.run_dir) is None

@@ -63,7 +63,7 @@ class Teacher:
 
         self._thread = threading.Thread(target=lambda: asyncio.run(serve()))
         self._thread.start()
-        assert up.wait(30)
+        assert up.wait(120)
 
     def end(self) -> None:
         """End the server; the connections it has are closed."""

@@ -48,7 +48,7 @@ def server(encoder: Path, tmp_path: Path) -> Iterator[Serving]:
 
 def score(control: Control, version: int) -> float:
     request = {"QUERY": texts([["red kettle"]]), "ITEM_TEXT": texts([["nova tea pot"]])}
-    return float(control.infer("relevance", version, request, timeout_s=10)["SCORE"][0, 0])
+    return float(control.infer("relevance", version, request, timeout_s=60)["SCORE"][0, 0])
 
 
 def recovered(control: Control, version: int) -> float:
@@ -233,7 +233,7 @@ def test_a_second_server_in_the_same_folder_is_refused(server: Serving) -> None:
         env=os.environ | server.variables,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
     assert done.returncode == 1
@@ -263,17 +263,17 @@ def test_tls_and_token_are_asked_for(encoder: Path, tmp_path: Path) -> None:
         version = running.publish("interaction", seed=1)
         with closing(running.control()) as control:
             assert 0 <= score(control, version) <= 1
-        for left_out, code in (("SCORING__TOKEN", "UNAVAILABLE"), ("SCORING__CA_FILE", "UNAVAILABLE")):
+        # Without TLS the connection fails, in one way or another; without the token the server says why.
+        for left_out, why in (("SCORING__TOKEN", "restricted"), ("SCORING__CA_FILE", "")):
             fewer = {name: value for name, value in running.variables.items() if not name.endswith(left_out)}
-            with closing(Control(load(fewer), timeout_s=5)) as stranger:
-                with pytest.raises(TritonError) as caught:
+            with closing(Control(load(fewer), timeout_s=60)) as stranger:
+                with pytest.raises(TritonError, match=why):
                     score(stranger, version)
-                assert caught.value.code in (code, "DEADLINE_EXCEEDED")
-                with pytest.raises(TritonError):
+                with pytest.raises(TritonError, match=why):
                     stranger.load("relevance")
         wrong = dict(running.variables) | {"RELEVANCE_SCORING__TOKEN": "another"}
         with (
-            closing(Control(load(wrong), timeout_s=5)) as stranger,
+            closing(Control(load(wrong), timeout_s=60)) as stranger,
             pytest.raises(TritonError, match="restricted"),
         ):
             stranger.unload("relevance")
