@@ -168,6 +168,9 @@ class Shop(Section):
     queries: int = Field(5_000, ge=50)
     shoppers: int = Field(4_000, ge=10)
     searches_per_s: float = Field(25, gt=0, le=10_000)
+    speed: float = Field(
+        1, gt=0, le=1000, description="so many times as many searches, and whatever follows from one so much sooner"
+    )
     page_size: int = Field(10, ge=1, le=100)
     history_searches: int = Field(4_000, ge=0, description="searches of the day before the experiment")
     oracle_noise: float = Field(0.15, ge=0, description="standard deviation added to the oracle's score")

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import msgspec
-import torch
-from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 #: How far the sum of a distribution may be from 1.
 TOLERANCE = 1e-3
@@ -80,8 +82,12 @@ ESCI = GradeScale(labels=("E", "S", "C", "I"), gains=(1.0, 0.1, 0.01, 0.0))
 def relevance_score(grade_logits: Tensor, gains: Tensor) -> Tensor:
     """Return the expected gain, in [0, 1]: [..., G] logits and [G] gains give [...], in float32 or wider.
 
+    >>> import torch
     >>> relevance_score(torch.tensor([[0.0, 0.0]]), torch.tensor([1.0, 0.0])).tolist()
     [0.5]
     """
+    # Whoever reads grades need not wait for it.
+    import torch
+
     wide = torch.promote_types(grade_logits.dtype, torch.float32)
     return (torch.softmax(grade_logits.to(wide), dim=-1) * gains.to(wide)).sum(dim=-1).clamp(0.0, 1.0)

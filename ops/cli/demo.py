@@ -1,9 +1,12 @@
-"""`relevance demo`: the whole loop with simulated traffic, watched from the terminal."""
+"""`relevance demo`: the whole loop with simulated traffic, watched from the terminal; `--light` without students."""
 
 from __future__ import annotations
 
+import threading
 import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 import msgspec
@@ -15,11 +18,19 @@ from ops.cli import dashboard_client
 from ops.cli.context import CommandError, Context, pass_context, printable
 from ops.cli.features import status_lines
 from ops.cli.stack_runner import running_stack, stack_options
+from ops.dashboard.loop_view import LoopOverview
 from ops.endpoints import NotRunningError
 from ops.experiments.aggregates import ALL_TRAFFIC
 from ops.experiments.report import ExperimentReport, render_text
 from ops.experiments.statistics import CTR, CVR, Effect
+from ops.loop.cold_start import ColdStartError, cache_folder, of_run
+from ops.loop.demo_settings import demo_settings, has_teacher, light_settings, settings_of
+from ops.loop.evaluation import Gain, compare
+from ops.loop.preparation import prepare
+from ops.loop.progress import loop_line
+from ops.loop.summary import summary, version_line
 from ops.settings import Settings
+from students.publishing.repository import versions_of
 
 TICK_S = 1.0
 LOOK_EVERY_S = 5.0
@@ -27,11 +38,14 @@ LOOK_TIMEOUT_S = 2.0
 
 
 @click.command(
-    epilog="\b\nExamples:\n  relevance demo\n  relevance demo --minutes 5\n"
+    epilog="\b\nExamples:\n  relevance demo\n  relevance demo --minutes 20\n  relevance demo --light\n"
     "  relevance demo --catalogue ../shared/data/esci"
 )
 @stack_options
 @click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="End by itself after so long.")
+@click.option("--light", is_flag=True, help="No students and no teacher: two plain scorers part.")
+@click.option("--fast", is_flag=True, help="The shop's clock runs three times as fast as the wall's.")
+@click.option("--base", is_flag=True, help="The teacher's small model as it comes, without fine-tuning.")
 @pass_context
 def demo(
     context: Context,
@@ -41,15 +55,32 @@ def demo(
     no_shop: bool,
     catalogue: Path | None,
     minutes: float | None,
+    light: bool,
+    fast: bool,
+    base: bool,
 ) -> None:
-    """Start everything with a simulated shop and watch two arms part: CTR and CVR, with how sure it is.
+    """Start everything with a simulated shop and watch it get better: versions, judgements, CTR and CVR.
 
-    The control arm is ranked by words in common, the treatment by an oracle with noise.
+    Students that were trained on a few labels score both arms. The teacher judges what they are worst at, new
+    versions pass the gate and score the treatment arm, the first ones stay in control. With --light control is ranked
+    by words in common, the treatment by an oracle with noise.
     """
-    with running_stack(context, broker=broker, workers=workers, no_shop=no_shop, catalogue=catalogue) as (
-        stack,
-        stop,
-    ):
+    if light and base:
+        raise click.UsageError("--base is about the teacher, which --light does without")
+    given = context.settings()
+    real = catalogue is not None or given.shop.catalogue is not None
+    chosen = light_settings(given, fast=fast)
+    if not light:
+        chosen = demo_settings(given, fast=fast, base=base or not has_teacher(given), real=real)
+    with running_stack(
+        context,
+        broker=broker,
+        workers=workers,
+        no_shop=no_shop,
+        catalogue=catalogue,
+        defaults=chosen,
+        prepare=None if light else _first_students,
+    ) as (stack, stop):
         console = context.console
         console.print(f"page        {stack.addresses.dashboard}")
         console.print("Ctrl-C stops" + (f", or {minutes:g} minutes" if minutes else ""))
@@ -60,7 +91,17 @@ def demo(
             while not stop.wait(TICK_S) and time.monotonic() < until_s:
                 stack.tick()
                 live.update(Text(watcher.look(), overflow="ellipsis", no_wrap=True))
-        watcher.summarise()
+    # The parts have stopped: the last comparison has the cores for itself.
+    watcher.summarise()
+
+
+def _first_students(
+    settings: Settings, environment: Mapping[str, str], say: Callable[[str], None], stop: threading.Event
+) -> Mapping[str, object]:
+    try:
+        return settings_of(prepare(settings, environment, say=say, stop=stop))
+    except ColdStartError as error:
+        raise CommandError(str(error)) from error
 
 
 class _Watcher:
@@ -71,48 +112,83 @@ class _Watcher:
         self._next_s = 0.0
         self._line = "waiting for the first figures"
         self._shown = False
+        self._promoted = ""
         self._report: ExperimentReport | None = None
+        self._loop: LoopOverview | None = None
         self._features: list[str] = []
 
     def look(self) -> str:
+        """Return the line of the moment; the page is asked every few seconds."""
         now_s = time.monotonic()
-        if now_s < self._next_s:
-            return f"{now_s - self._began_s:5.0f} s  {self._line}"
-        self._next_s = now_s + LOOK_EVERY_S
+        if now_s >= self._next_s:
+            self._next_s = now_s + LOOK_EVERY_S
+            self._ask(now_s)
+        return f"{now_s - self._began_s:5.0f} s  {self._line}"
+
+    def _ask(self, now_s: float) -> None:
+        parts = []
+        if self._settings.stack.loop and (answer := self._answer("/api/loop")) is not None:
+            self._loop = msgspec.convert(answer["value"], LoopOverview)
+            self._tell_promotion(now_s)
+        if self._loop is not None:
+            parts.append(loop_line(self._loop))
+        if (answer := self._answer("/api/experiment")) is not None:
+            self._report = msgspec.convert(answer, ExperimentReport)
+        if self._report is not None:
+            effects = effects_of_all(self._report)
+            parts.append(status_line(effects))
+            self._tell_intervals(effects, now_s)
+        if self._settings.stack.features and (answer := self._answer("/api/features")) is not None:
+            self._features = status_lines(answer["value"], now_ms=time.time() * 1000)
+        self._line = "   ".join(parts) or self._line
+
+    def _answer(self, path: str) -> Any:
+        """Return the page's answer, None from one that is busy or starts anew: it is asked again."""
         try:
-            answer = dashboard_client.get(self._settings, "/api/experiment", timeout_s=LOOK_TIMEOUT_S)
+            return dashboard_client.get(self._settings, path, timeout_s=LOOK_TIMEOUT_S)
         except (CommandError, NotRunningError):
-            # A page that is busy or starts anew is asked again; the supervisor tells if it is more than that.
-            return f"{now_s - self._began_s:5.0f} s  {self._line} (the page is busy)"
-        self._report = msgspec.convert(answer, ExperimentReport)
-        self._look_at_features()
-        effects = effects_of_all(self._report)
-        self._line = status_line(effects)
+            # The supervisor tells if it is more than that.
+            return None
+
+    def _tell_intervals(self, effects: list[Effect], now_s: float) -> None:
         if not self._shown and has_intervals(effects):
             self._shown = True
             took_s = now_s - self._began_s
             self._console.print(
                 f"the page shows both arms with intervals, {took_s:.0f} s after the stack was up"
             )
-        return f"{now_s - self._began_s:5.0f} s  {self._line}"
 
-    def _look_at_features(self) -> None:
-        if not self._settings.stack.features:
+    def _tell_promotion(self, now_s: float) -> None:
+        assert self._loop is not None
+        version = next((each for each in self._loop.versions if each.arm == "treatment"), None)
+        name = version.name if version else ""
+        if name == self._promoted:
             return
-        try:
-            answer = dashboard_client.get(self._settings, "/api/features", timeout_s=LOOK_TIMEOUT_S)
-        except (CommandError, NotRunningError):
-            # As above: it is asked again with the next report.
-            return
-        self._features = status_lines(answer["value"], now_ms=time.time() * 1000)
+        self._promoted = name
+        told = version_line(version) if version else "the treatment is rolled back to the first student"
+        self._console.print(printable(f"{now_s - self._began_s:5.0f} s  {told}"))
 
     def summarise(self) -> None:
-        """Print the last report that the page gave, and how the feature store was then."""
+        """Print what the page gave last: for the loop what improved and how sure that is, for both the experiment's
+        report and how the feature store was."""
         if self._report is None:
             self._console.print("no figures yet: the page had none to give")
             return
-        for line in (*render_text(self._report).splitlines(), *self._features):
+        lines = [*render_text(self._report).splitlines(), *self._features]
+        if self._loop is not None:
+            lines += ["", *summary(self._loop, self._report, self._gains(self._loop))]
+        for line in lines:
             self._console.print(printable(line))
+
+    def _gains(self, loop: LoopOverview) -> Sequence[Gain]:
+        """Compare the interaction students that score the arms, where they are different ones."""
+        scoring = {each.arm: each.name for each in loop.versions if each.kind == "interaction" and each.arm}
+        if set(scoring) != {"control", "treatment"}:
+            return ()
+        first, last = (int(scoring[arm].rpartition("-")[2]) for arm in ("control", "treatment"))
+        cold = of_run(self._settings.run_dir, cache_folder())
+        precision = self._settings.serving.precision if self._settings.serving.profile == "cpu" else "fp32"
+        return compare(versions_of(self._settings), first, last, cold.unseen, precision=precision)
 
 
 def effects_of_all(report: ExperimentReport) -> list[Effect]:

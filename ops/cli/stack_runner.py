@@ -6,7 +6,7 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -19,9 +19,13 @@ from ops.cli.context import CommandError, Context, printable
 from ops.servers.keeping import ServerError
 from ops.servers.steps import PreparationError
 from ops.servers.steps import StoppedError as PreparationStoppedError
-from ops.settings import load
+from ops.settings import PREFIX, Settings, load
 from ops.stack import leftovers, servers
 from ops.stack.local_stack import LocalStack, StoppedError, StopRequest
+
+#: Makes what the stack needs before it starts; returns further settings by name, as `Context.environment` takes them.
+#: Gets the settings, the environment they came from, where progress goes, and the event that Ctrl-C sets.
+Prepare = Callable[[Settings, Mapping[str, str], Callable[[str], None], StopRequest], Mapping[str, object]]
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -49,14 +53,27 @@ def stack_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @contextlib.contextmanager
 def running_stack(
-    context: Context, *, broker: str | None, workers: int | None, no_shop: bool, catalogue: Path | None
+    context: Context,
+    *,
+    broker: str | None,
+    workers: int | None,
+    no_shop: bool,
+    catalogue: Path | None,
+    defaults: Mapping[str, object] | None = None,
+    prepare: Prepare | None = None,
 ) -> Iterator[tuple[LocalStack, StopRequest]]:
-    """Start the stack, yield it with the event that Ctrl-C sets, and stop it."""
+    """Start the stack, yield it with the event that Ctrl-C sets, and stop it.
+
+    `defaults` are settings by name that options go before.
+    """
     environment = context.environment(
         {
-            "STACK__BROKER": broker,
-            "STACK__WORKERS": workers,
-            "SHOP__CATALOGUE": catalogue.resolve() if catalogue else None,
+            **(defaults or {}),
+            **_given(
+                STACK__BROKER=broker,
+                STACK__WORKERS=workers,
+                SHOP__CATALOGUE=catalogue.resolve() if catalogue else None,
+            ),
         }
     )
     settings = load(environment)
@@ -66,6 +83,9 @@ def running_stack(
     with _signals(stop, settings.run_dir), progress:
         try:
             servers.prepare(settings, stop=stop, say=progress.say)
+            if prepare is not None:
+                environment |= _variables(prepare(settings, environment, progress.say, stop))
+                settings = load(environment)
         except PreparationStoppedError as error:
             raise StoppedError(str(error)) from error
         except (PreparationError, ServerError) as error:
@@ -87,6 +107,14 @@ def running_stack(
                 began_s = stop.at_s or time.monotonic()
                 progress.say("stopping (Ctrl-C again kills at once)")
         progress.say(f"stopped in {time.monotonic() - began_s:.1f} s; state is kept in {settings.run_dir}")
+
+
+def _given(**options: object) -> dict[str, object]:
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _variables(more: Mapping[str, object]) -> dict[str, str]:
+    return {f"{PREFIX}{name}": str(value) for name, value in more.items()}
 
 
 @contextlib.contextmanager

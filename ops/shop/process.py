@@ -172,11 +172,18 @@ class _Process:
             self._opening = ThreadPoolExecutor(1).submit(open_features, self._settings)
         shop = self._settings.shop
         start_ms = _now_ms()
-        traffic = Traffic(self._shop, self._engine, self._population, seed=shop.seed, start_ms=start_ms)
+        traffic = Traffic(
+            self._shop,
+            self._engine,
+            self._population,
+            seed=shop.seed,
+            start_ms=start_ms,
+            speed=shop.speed,
+        )
         next_search_s = start_ms / 1000 + traffic.gap_s(shop.searches_per_s)
         while not stop.is_set():
             now_s = time.time()
-            if abs(now_s - next_search_s) > MAX_BEHIND_S + 10 / shop.searches_per_s:
+            if abs(now_s - next_search_s) > MAX_BEHIND_S + 10 / (shop.speed * shop.searches_per_s):
                 next_search_s = now_s
             while next_search_s <= now_s and len(self._outbox) < MAX_WAITING:
                 self._outbox.put(traffic.search(int(next_search_s * 1000)))
@@ -202,7 +209,8 @@ class _Process:
             self._outbox.put([record])
 
     def _detail(self) -> str:
-        detail = f"{self._about}, {self._settings.shop.searches_per_s:g} searches/s"
+        shop = self._settings.shop
+        detail = f"{self._about}, {shop.speed * shop.searches_per_s:g} searches/s"
         trouble = self._features.trouble if self._features else ""
         return f"{detail}; features: {trouble}" if trouble else detail
 

@@ -35,18 +35,30 @@ class Traffic:
     """A reproducible stream of searches: the same shop, seed and start give the same records."""
 
     def __init__(
-        self, shop: Shop, engine: AdEngine, population: Population, *, seed: int, start_ms: int
+        self,
+        shop: Shop,
+        engine: AdEngine,
+        population: Population,
+        *,
+        seed: int,
+        start_ms: int,
+        speed: float = 1.0,
     ) -> None:
-        """`start_ms` is epoch time; it goes into every id, so that runs started at different times differ."""
+        """`start_ms` is epoch time; it goes into every id, so that runs started at different times differ.
+
+        At `speed` n what a shopper does after a search comes n times as soon, and n times as many search. Records are
+        stamped with the wall's time all the same: windows and freshness are measured by it.
+        """
         self._shop = shop
         self._engine = engine
         self._population = population
+        self._speed = speed
         self._rng = np.random.default_rng([seed, start_ms])
         self._cumulative = np.cumsum([query.share for query in shop.queries])
 
     def gap_s(self, searches_per_s: float) -> float:
         """Return the time to the next search of a Poisson stream."""
-        return float(self._rng.exponential(1 / searches_per_s))
+        return float(self._rng.exponential(1 / (self._speed * searches_per_s)))
 
     def search(self, at_ms: int) -> list[Record]:
         """Return the records of one search under the experiment, in order of time."""
@@ -80,6 +92,7 @@ class Traffic:
         )
         records = [Record(at_ms, UBI_QUERIES, query_id, "search", query)]
         for deed, event_id in zip(deeds, event_ids, strict=True):
+            due_ms = at_ms + round(deed.delay_ms / self._speed)
             event = event_record(
                 page,
                 deed.action,
@@ -88,10 +101,10 @@ class Traffic:
                 query_id=query_id,
                 client_id=shopper.client_id,
                 session_id=session_id,
-                at_ms=at_ms + deed.delay_ms,
+                at_ms=due_ms,
                 quantity=deed.quantity,
             )
-            records.append(Record(at_ms + deed.delay_ms, UBI_EVENTS, query_id, deed.action.value, event))
+            records.append(Record(due_ms, UBI_EVENTS, query_id, deed.action.value, event))
         return records
 
     def _ids(self, count: int) -> list[str]:
