@@ -171,7 +171,9 @@ def main(*, pairs: int, samples: int, models: tuple[str, ...], port: int, folder
     work = (folder or Path(tempfile.mkdtemp(prefix="annotation-"))).resolve()
     work.mkdir(parents=True, exist_ok=True)
     print("folder:", work)
-    save(work / "pairs.jsonl", shop_examples(pairs, seed=SEED))
+    # A pair drawn twice has one identity, and is asked about once.
+    drawn = {(each.query, each.item_text): each for each in shop_examples(2 * pairs, seed=SEED)}
+    save(work / "pairs.jsonl", list(drawn.values())[:pairs])
     servers = [
         Server(name, model, python=python, port=port + number, folder=work)
         for number, (name, model) in enumerate(named.items())
