@@ -169,7 +169,10 @@ class Shop(Section):
     shoppers: int = Field(4_000, ge=10)
     searches_per_s: float = Field(25, gt=0, le=10_000)
     speed: float = Field(
-        1, gt=0, le=1000, description="so many times as many searches, and whatever follows from one so much sooner"
+        1,
+        gt=0,
+        le=1000,
+        description="so many times as many searches, and whatever follows from one so much sooner",
     )
     page_size: int = Field(10, ge=1, le=100)
     history_searches: int = Field(4_000, ge=0, description="searches of the day before the experiment")
@@ -271,7 +274,7 @@ class TeacherServer(Section):
     gpu_memory_utilization: float = Field(0.9, gt=0, le=1, description="CUDA only")
     tensor_parallel: int = Field(1, ge=1, description="CUDA only: GPUs that share the model")
     quantization: str = Field("", description="CUDA only: as vLLM names it")
-    start_within_s: Seconds = 600
+    start_within_s: Seconds = 900
 
     @model_validator(mode="after")
     def _small(self) -> TeacherServer:

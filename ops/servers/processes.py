@@ -9,10 +9,13 @@ import contextlib
 import os
 import signal
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 PROC = Path("/proc")
 POLL_S = 0.05
+#: How Python's and OpenMP's own regions begin: killed, those who made them leave them behind.
+REGIONS = ("/dev/shm/psm_", "/dev/shm/sem.mp-", "/dev/shm/__KMP_REGISTERED_LIB_")
 
 
 def members(group: int) -> list[int]:
@@ -30,13 +33,32 @@ def members(group: int) -> list[int]:
 
 
 def end_group(group: int, *, within_s: float) -> None:
-    """End a group: SIGTERM, then SIGKILL after `within_s`. Returns when none of it is left."""
+    """End a group: SIGTERM, then SIGKILL after `within_s`. Returns when none of it is left, nor its shared memory."""
+    left = regions(group)
     _signal(group, signal.SIGTERM)
     deadline_s = time.monotonic() + within_s
     while members(group):
         if time.monotonic() > deadline_s:
             _signal(group, signal.SIGKILL)
         time.sleep(POLL_S)
+    remove(left)
+
+
+def regions(group: int) -> set[Path]:
+    """Return the files of shared memory that a group has mapped and that Python or OpenMP made."""
+    found = set()
+    for pid in members(group):
+        with contextlib.suppress(OSError):
+            lines = (PROC / str(pid) / "maps").read_text().splitlines()
+            paths = (line.split(maxsplit=5)[5] for line in lines if "/dev/shm/" in line)
+            found |= {Path(path) for path in paths if path.startswith(REGIONS)}
+    return found
+
+
+def remove(left: Iterable[Path]) -> None:
+    """Remove regions of a group that has ended."""
+    for path in left:
+        path.unlink(missing_ok=True)
 
 
 def named(group: int, word: str) -> bool:

@@ -64,12 +64,14 @@ class ServerProcess:
         """End it and its children: itself by SIGTERM, and what is left after `within_s` by SIGKILL."""
         if self._process is None:
             return
+        left = processes.regions(self._process.pid)
         # It ends its children by itself if only the server is told.
         self._process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=within_s)
         processes.end_group(self._process.pid, within_s=0)
         self._process.wait()
+        processes.remove(left)
         self._process = None
         self._clean()
         self._group_file.unlink(missing_ok=True)

@@ -277,7 +277,9 @@ class LocalStack:
             self._say(f"{name:<11} ended before it was ready; it is started again\n{self._log_of(name)}")
         elif finding == Finding.HANGS:
             self._died_s[name] = now_s
-            self._say(f"{name:<11} gave no sign of life for {stale_s:g} s; it is killed and started again")
+            self._say(
+                f"{name:<11} gave no sign of life for over {stale_s:g} s; it is killed and started again"
+            )
             self._supervisor.kill(name)
         elif finding == Finding.GIVEN_UP:
             self._say(f"{name:<11} keeps ending; it is tried again from time to time\n{self._log_of(name)}")

@@ -67,7 +67,9 @@ def parts(settings: Settings, *, shop: bool = True) -> list[Part]:
         # The first students must be served before anyone is scored by them.
         chosen.append(Part("loop", 3, "the first students served", 240, 4))
     if shop:
-        chosen.append(Part("shop", 4 if settings.stack.loop else 3, "catalogue made, first searches sent", 180, 4))
+        chosen.append(
+            Part("shop", 4 if settings.stack.loop else 3, "catalogue made, first searches sent", 180, 4)
+        )
     return chosen
 
 

@@ -10,6 +10,8 @@ from ops.stack.supervision import Process
 
 #: A part that supervisord has given up is tried again after these pauses; the last one repeats.
 RETRY_AFTER_S = (5.0, 15.0, 30.0, 60.0)
+#: A process's first sign may take so many times as long as any later one: on a busy machine its imports do.
+FIRST_SIGN = 5
 
 
 class Finding(StrEnum):
@@ -45,6 +47,7 @@ class Watch:
     pid: int = 0
     ready: bool = False
     killed: bool = False
+    signed: bool = False
     changed_s: float = 0.0
     given_up_s: float | None = None
     retries: int = 0
@@ -63,12 +66,16 @@ class Watch:
                 self.failed = True
                 found.append(Finding.FAILED)
             self.pid, self.ready, self.killed, self.changed_s = process.pid, False, False, now_s
+            self.signed = False
+        if heartbeat and (heartbeat.pid == process.pid or not self.own_heartbeat):
+            self.signed = True
         if mark != self.last:
             self.last, self.changed_s = mark, now_s
         if not self.ready and is_ready(process, heartbeat, own_heartbeat=self.own_heartbeat):
             self.ready, self.failed, self.retries, self.given_up_s = True, False, 0, None
             found.append(Finding.BACK)
-        if process.pid and now_s - self.changed_s > self.stale_after_s:
+        stale_after_s = self.stale_after_s * (1 if self.signed else FIRST_SIGN)
+        if process.pid and now_s - self.changed_s > stale_after_s:
             # The next process gets the whole time again.
             self.killed, self.changed_s = True, now_s
             found.append(Finding.HANGS)

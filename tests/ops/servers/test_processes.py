@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from ops.servers.processes import end_group, members, named, resident_mb
+from ops.servers.processes import end_group, members, named, regions, resident_mb
 
 STUBBORN = "trap '' TERM; sleep 300 & while true; do sleep 0.1; done"
 
@@ -59,3 +61,28 @@ def test_every_member_must_bear_the_name(stubborn: subprocess.Popen[bytes]) -> N
     assert named(process.pid, "vllm")
     end_group(process.pid, within_s=1)
     process.wait()
+
+
+@pytest.mark.skipif(not Path("/dev/shm").exists(), reason="looks into Linux's shared memory")
+def test_shared_memory_of_a_killed_group_is_removed() -> None:
+    # Without the process that would clean up, as if it had been killed as well.
+    code = (
+        "import time\n"
+        "from multiprocessing import resource_tracker, shared_memory\n"
+        "resource_tracker.register = lambda *_: None\n"
+        "made = shared_memory.SharedMemory(create=True, size=64)\n"
+        "print(made.name, flush=True)\n"
+        "time.sleep(300)\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    try:
+        assert process.stdout is not None
+        region = Path("/dev/shm") / process.stdout.readline().strip()
+        assert regions(process.pid) == {region}
+        end_group(process.pid, within_s=0)
+        assert not region.exists()
+    finally:
+        process.kill()
+        process.wait()

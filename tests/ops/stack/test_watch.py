@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ops.heartbeat import Heartbeat
 from ops.stack.supervision import Process
-from ops.stack.watch import Finding, Watch, is_ready
+from ops.stack.watch import FIRST_SIGN, Finding, Watch, is_ready
 
 
 def process(pid: int, statename: str = "RUNNING") -> Process:
@@ -61,7 +61,18 @@ def test_a_part_hangs_when_its_heartbeat_stands_still() -> None:
 def test_a_part_that_never_gave_a_sign_hangs_too() -> None:
     watch = Watch(stale_after_s=10)
     assert watch.look(process(1, "STARTING"), None, 0.0) == []
-    assert watch.look(process(1), None, 11.0) == [Finding.HANGS]
+    # Its imports may take longer than what comes after them.
+    assert watch.look(process(1), None, 10.0 * FIRST_SIGN) == []
+    assert watch.look(process(1), None, 10.0 * FIRST_SIGN + 1) == [Finding.HANGS]
+
+
+def test_the_sign_of_an_earlier_process_is_none_of_the_next_ones() -> None:
+    watch = Watch(stale_after_s=10)
+    watch.look(process(1), sign(1, 100.0), 0.0)
+    assert watch.look(process(2), sign(1, 100.0), 1.0) == [Finding.DIED]
+    assert watch.look(process(2), sign(1, 100.0), 30.0) == []
+    assert watch.look(process(2), sign(2, 131.0, "starting"), 31.0) == []
+    assert watch.look(process(2), sign(2, 131.0, "starting"), 42.0) == [Finding.HANGS]
 
 
 def test_a_wall_clock_that_jumps_kills_nobody() -> None:
