@@ -7,7 +7,6 @@ without a query noticing. It remembers nothing; the repository's steps say what 
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -17,19 +16,18 @@ from pathlib import Path
 from clickhouse_connect.driver.exceptions import ClickHouseError
 from kafka.errors import KafkaError
 
-from ops import heartbeat
 from ops.cli.context import CommandError
 from ops.clickhouse.client import ClickHouseUnavailableError
 from ops.clickhouse.publishing import BrokerSilentError
 from ops.endpoints import NotRunningError
 from ops.loop.promoter import Promoter
 from ops.loop.verdicts import guardrails_since
+from ops.pulse import Pulse
 from ops.serving.connection import TritonError
 from ops.settings import Settings
 from students.publishing.publisher import PublishError
 
 PART = "loop"
-BEAT_EVERY_S = 1.0
 #: A step that loads models on a busy machine takes its time; one that takes longer hangs.
 SILENT_AT_MOST_S = 300.0
 #: Another process is away, or refuses: asked again at the next look.
@@ -48,20 +46,14 @@ logger = logging.getLogger(__name__)
 
 
 def run(settings: Settings, bootstrap: str, *, stop: threading.Event) -> None:
-    """Run until `stop` is set. Raises VersionError for a first version that is none, LedgerError.
+    """Run until `stop` is set. Raises FirstStudentError, VersionError for a first version that is none, LedgerError.
 
     `bootstrap` is where steps are announced.
     """
     settings = settings.model_copy(update={"kafka": bootstrap})
-    pulse = _Pulse(settings.run_dir)
-    beating = threading.Thread(target=pulse.beat_until_ended, daemon=True)
-    beating.start()
     promoter = Promoter(settings, partial(guardrails_since, settings))
-    try:
-        keep(settings, promoter, stop=stop, tell=pulse.take)
-    finally:
-        pulse.end()
-        beating.join(timeout=5)
+    with Pulse(settings.run_dir, PART, silent_at_most_s=SILENT_AT_MOST_S) as pulse:
+        keep(settings, promoter, stop=stop, tell=pulse.tell)
 
 
 def keep(
@@ -98,35 +90,3 @@ def first_versions(settings: Settings) -> list[Path]:
     if folder is None:
         return []
     return sorted(folder.glob("[0-9]*"), key=lambda path: int(path.name))
-
-
-class _Pulse:
-    """Beats once a second, also while models are loaded."""
-
-    def __init__(self, run_dir: Path) -> None:
-        self._run_dir = run_dir
-        self._ended = threading.Event()
-        self._state, self._detail = "starting", "waiting for Triton"
-        self._heard_s = time.monotonic()
-
-    def take(self, state: str, detail: str) -> None:
-        """Note what is told."""
-        self._state, self._detail, self._heard_s = state, detail, time.monotonic()
-
-    def beat_until_ended(self) -> None:
-        """Beat, unless nothing was heard for long."""
-        while not self._ended.wait(BEAT_EVERY_S):
-            if time.monotonic() - self._heard_s < SILENT_AT_MOST_S:
-                self._beat()
-
-    def end(self) -> None:
-        """Beat a last time."""
-        self._ended.set()
-        self._state = "stopping"
-        self._beat()
-
-    def _beat(self) -> None:
-        heartbeat.beat(
-            self._run_dir,
-            heartbeat.Heartbeat(PART, os.getpid(), time.time(), self._state, self._detail, {}),
-        )

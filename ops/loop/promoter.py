@@ -21,6 +21,11 @@ from students.version_folder import read_manifest, student_version
 
 logger = logging.getLogger(__name__)
 
+
+class FirstStudentError(RuntimeError):
+    """A first student cannot be served. The message says why and what to do."""
+
+
 #: Judges the guardrails over the time since then (epoch milliseconds).
 Judge = Callable[[int], Sequence[Guardrail]]
 
@@ -35,14 +40,20 @@ class Promoter:
     def first(self, folders: Sequence[Path]) -> None:
         """Publish exported versions as champions and pin them, where their kind has none yet.
 
-        Raises VersionError, PublishError, TritonError, NotRunningError without a Triton, LedgerError.
+        Raises FirstStudentError for one that was refused, VersionError, PublishError, TritonError,
+        NotRunningError without a Triton, LedgerError.
         """
         for folder in folders:
             kind = read_manifest(folder).kind
             of_kind = [step for step in self._ledger.steps() if step.kind == kind]
-            if len(of_kind) > 1:
-                # Pinned by now, or let go of by a person since.
+            if any(step.step == "pinned" for step in of_kind):
+                # It may have been let go of by a person since.
                 continue
+            if refused := [step for step in of_kind if step.step == "refused"]:
+                raise FirstStudentError(
+                    f"the first {kind} student is not let through, and its number is used once:"
+                    f" {refused[0].decision}; begin anew in another run directory"
+                )
             with self._publisher() as publisher:
                 if not of_kind:
                     publisher.publish(folder, decision="the first student, from people's labels")

@@ -106,10 +106,10 @@ class Stack:
 
     def pid(self, part: str) -> int:
         """Return the process id of a part that beats."""
-        until = time.monotonic() + 60
+        until = time.monotonic() + STARTS_WITHIN_S
         while time.monotonic() < until:
             found = heartbeat.read(self.settings.run_dir, part)
-            if found and found.state == "ready" and time.time() - found.at_s < 5:
+            if found and found.state == "ready" and time.time() - found.at_s < 30:
                 return found.pid
             time.sleep(0.3)
         raise AssertionError(f"{part} does not come back")
@@ -130,7 +130,7 @@ class Stack:
     def stop(self) -> None:
         self.process.send_signal(signal.SIGINT)
         try:
-            self.process.wait(timeout=20)
+            self.process.wait(timeout=90)
         except subprocess.TimeoutExpired:
             self.process.kill()
             raise

@@ -22,10 +22,10 @@ def counting_clock() -> Callable[[], float]:
     return lambda: next(ticks) / 1e6
 
 
-def traffic_of(settings: Settings, shop: Shop, *, start_ms: int = NOW_MS) -> Traffic:
+def traffic_of(settings: Settings, shop: Shop, *, start_ms: int = NOW_MS, speed: float = 1) -> Traffic:
     engine = build_engine(settings, shop, clock_s=counting_clock())
     crowd = Population(shoppers=300, seed=settings.shop.seed)
-    return Traffic(shop, engine, crowd, seed=settings.shop.seed, start_ms=start_ms)
+    return Traffic(shop, engine, crowd, seed=settings.shop.seed, start_ms=start_ms, speed=speed)
 
 
 def test_a_search_is_a_query_its_impressions_and_what_follows(
@@ -81,3 +81,12 @@ def test_history_is_a_day_by_time_without_arms(small_settings: Settings, small_s
     for query in queries:
         assert query.value["query_attributes"]["arms"] == {}
         assert query.value["query_attributes"]["student_version"] == "lexical"
+
+
+def test_at_a_higher_speed_the_same_happens_sooner(small_settings: Settings, small_shop: Shop) -> None:
+    plain, fast = (traffic_of(small_settings, small_shop, speed=speed) for speed in (1, 4))
+    assert fast.gap_s(5) == plain.gap_s(5) / 4
+    for at_ms in range(NOW_MS, NOW_MS + 50):
+        for slow, soon in zip(plain.search(at_ms), fast.search(at_ms), strict=True):
+            assert (soon.kind, soon.key) == (slow.kind, slow.key)
+            assert soon.due_ms - at_ms == round((slow.due_ms - at_ms) / 4)

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kafka.consumer.fetcher import ConsumerRecord
 
-from streams.judgement_identity import identity_of
 from streams.dead_letters import MAX_VALUE_BYTES
+from streams.judgement_identity import identity_of
 from streams.topics import JUDGEMENTS
 from students.grades import ESCI
 from students.incremental.judged import (
