@@ -60,6 +60,19 @@ def extent(view: FeatureView) -> tuple[int, int | None]:
     return int(found[0]), found[1]
 
 
+def sample_keys(view: FeatureView, *, count: int, seed: int) -> tuple[list[tuple[str, ...]], int]:
+    """Return a random sample of the keys that have rows, drawn by `seed`, and how many keys there are in all."""
+    keys = ", ".join(f'"{name}"' for name in key_names(view))
+    distinct = f"SELECT DISTINCT {keys} FROM read_parquet($1, union_by_name = true)"  # noqa: S608 (names are ours)
+    with duckdb.connect() as connection:
+        total = connection.execute(f"SELECT count(*) FROM ({distinct})", [pattern(view)]).fetchone()  # noqa: S608
+        found = connection.execute(
+            f"{distinct} ORDER BY hash({keys}, $2), {keys} LIMIT $3", [pattern(view), seed, count]
+        ).fetchall()
+    assert total is not None
+    return found, int(total[0])
+
+
 def prepare(view: FeatureView) -> None:
     """Make a view's folder, with a file of no rows, since DuckDB refuses to read a folder without files."""
     _write(folder_of(view) / "schema.parquet", arrow_schema(view).empty_table())

@@ -94,10 +94,15 @@ class PushLog:
         return [Push(*row) for row in found]
 
     def forget(self, *, now_us: int) -> None:
-        """Forget what is too old to be audited."""
+        """Forget what ended too long ago to be audited, but for the latest push of each view: rows that hold for ever
+        can be audited as long as there is a log."""
         with self._open() as log:
-            for table in ("pushes", "rebuilds"):
-                log.execute(f"DELETE FROM {table} WHERE begun_us < ?", (now_us - KEPT_US,))  # noqa: S608
+            log.execute(
+                "DELETE FROM pushes WHERE begun_us < ? AND online_us IS NOT NULL "
+                "AND begun_us < (SELECT max(begun_us) FROM pushes AS others WHERE others.view = pushes.view)",
+                (now_us - KEPT_US,),
+            )
+            log.execute("DELETE FROM rebuilds WHERE begun_us < ?", (now_us - KEPT_US,))
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:

@@ -1,4 +1,5 @@
-"""The audit as a job: logged reads out of ClickHouse, compared with history, the result into ClickHouse.
+"""The audit as a job: logged reads out of ClickHouse and reads of now, compared with history, the results into
+ClickHouse, one for each view.
 
 Where a stack runs, reads come from its page and the result goes by way of Kafka, since its metrics process may hold
 the only handle on ClickHouse. Without one ClickHouse is opened here.
@@ -8,18 +9,22 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from typing import Any
 
 import msgspec
 from feast import FeatureStore
 
+from feature_store import offline
 from feature_store.audit import Audit, LoggedRead, audit_engagement
-from feature_store.definitions import PAIR_ENGAGEMENT
+from feature_store.audit_views import StoredRead, audit_view, read_now
+from feature_store.definitions import ITEM_VECTORS, PAIR_ENGAGEMENT
+from feature_store.online import open_reads
 from feature_store.push_log import PushLog
 from feature_store.reader import Engagement
-from feature_store.store import definitions, repo_config
+from feature_store.store import definitions, prepare, repo_config
+from feature_store.writing import now_us
 from ops.clickhouse.client import open_client
 from ops.clickhouse.inserting import Inserter
 from ops.clickhouse.migrate import migrate
@@ -27,14 +32,23 @@ from ops.dashboard import feature_queries
 from ops.dashboard.feature_queries import MAX_SEARCHES, ReadSearch
 from ops.settings import Settings
 
+#: What is compared beside the views: tables of item vectors with the store's, query vectors with the version's graph.
+ITEM_VECTOR_TABLES = "item_vector_tables"
+QUERY_VECTORS = "query_vectors"
+#: Of the logged queries, each of which is computed anew.
+MOST_QUERIES = 100
+
 #: The next searches after a place, and how many there are in all.
 Ask = Callable[[int], list[ReadSearch]]
 
 
 class AuditedReads(msgspec.Struct, frozen=True, kw_only=True):
-    """A result with what it is about; times in epoch microseconds, those of the first and last page served."""
+    """A view's result with what it is about; times in epoch microseconds: of the first and last page served, or of
+    the first and last read. `share` is that of the searches, or of the keys, that were compared; `searches` is 0
+    where no logged searches are compared."""
 
     audit_id: str
+    view: str
     seed: int
     share: float
     first_us: int
@@ -50,7 +64,7 @@ class AuditedReads(msgspec.Struct, frozen=True, kw_only=True):
         """Return the row of `feature_audits`."""
         row = msgspec.structs.asdict(self)
         row["examples"] = msgspec.json.encode(self.examples).decode()
-        return row | {"view": PAIR_ENGAGEMENT, "event_time": at_ms, "version": 1}
+        return row | {"event_time": at_ms, "version": 1}
 
 
 def audit_reads(settings: Settings, searches: list[ReadSearch], *, of: int, seed: int) -> AuditedReads:
@@ -64,14 +78,64 @@ def audit_reads(settings: Settings, searches: list[ReadSearch], *, of: int, seed
     store = FeatureStore(config=repo_config(settings))
     reads = [read for search in searches for read in logged_reads(search)]
     view = definitions(settings).views[PAIR_ENGAGEMENT]
-    found: Audit = audit_engagement(store, view, PushLog(settings), reads)
-    return AuditedReads(
-        audit_id=str(uuid.uuid4()),
+    found: Audit[LoggedRead] = audit_engagement(store, view, PushLog(settings), reads)
+    return _result(
+        PAIR_ENGAGEMENT,
+        found,
         seed=seed,
         share=len(searches) / max(of, len(searches)),
-        first_us=min(search.served_us for search in searches),
-        last_us=max(search.served_us for search in searches),
+        moments_us=[search.served_us for search in searches],
         searches=len(searches),
+    )
+
+
+def audit_stored(settings: Settings, *, queries: Sequence[str], keys: int, seed: int) -> list[AuditedReads]:
+    """Compare what the online store holds now of a sample of each other view's keys with history, and the vectors
+    that serve with the stored ones and with the graphs of their versions; `queries` are normalised.
+
+    The store must have been applied. Raises OSError if its log of pushes can't be read.
+    """
+    # Onnxruntime and Triton's client take their time to import.
+    from ops import vectors_audit
+
+    store, defined = FeatureStore(config=repo_config(settings)), definitions(settings)
+    prepare(defined)
+    results = []
+    vectors: tuple[list[StoredRead], float] = ([], 1.0)
+    with closing(open_reads(settings)) as online:
+        for name, view in defined.views.items():
+            if name == PAIR_ENGAGEMENT:
+                continue
+            drawn, total = offline.sample_keys(view, count=keys, seed=seed)
+            reads = read_now(online, view, drawn, clock_us=now_us)
+            share = len(drawn) / max(total, 1)
+            found = audit_view(store, view, PushLog(settings), reads)
+            moments_us = [read.read_us for read in reads if read.read_us is not None]
+            results.append(_result(name, found, seed=seed, share=share, moments_us=moments_us))
+            if name == ITEM_VECTORS:
+                vectors = reads, share
+    reads, share = vectors
+    tables = vectors_audit.audit_tables(settings, reads)
+    results.append(_result(ITEM_VECTOR_TABLES, tables, seed=seed, share=share, moments_us=[]))
+    asked = list(dict.fromkeys(queries))
+    some = vectors_audit.audit_queries(settings, asked[:MOST_QUERIES])
+    share = min(1.0, MOST_QUERIES / max(len(asked), 1))
+    results.append(_result(QUERY_VECTORS, some, seed=seed, share=share, moments_us=[]))
+    return results
+
+
+def _result(
+    view: str, found: Audit[Any], *, seed: int, share: float, moments_us: Sequence[int], searches: int = 0
+) -> AuditedReads:
+    moments_us = moments_us or [now_us()]
+    return AuditedReads(
+        audit_id=str(uuid.uuid4()),
+        view=view,
+        seed=seed,
+        share=share,
+        first_us=min(moments_us),
+        last_us=max(moments_us),
+        searches=searches,
         reads=found.reads,
         equal=found.equal,
         different=found.different,
@@ -128,8 +192,8 @@ def sample(ask: Ask, *, searches: int) -> list[ReadSearch]:
 @contextmanager
 def own_store(
     settings: Settings, *, first_ms: int, last_ms: int, seed: int
-) -> Iterator[tuple[int, Ask, Callable[[AuditedReads], None]]]:
-    """Open ClickHouse here: yield how many searches there are, how to ask for them, and where a result goes.
+) -> Iterator[tuple[int, Ask, Callable[[Sequence[AuditedReads]], None]]]:
+    """Open ClickHouse here: yield how many searches there are, how to ask for them, and where results go.
 
     Raises ClickHouseUnavailableError.
     """
@@ -141,8 +205,9 @@ def own_store(
                 client, first_ms=first_ms, last_ms=last_ms, seed=seed, after=after, limit=MAX_SEARCHES
             )
 
-        def keep(result: AuditedReads) -> None:
-            line = msgspec.json.encode(result.row(at_ms=time.time_ns() // 1_000_000)) + b"\n"
-            Inserter(client).insert("feature_audits", line, origin=result.audit_id)
+        def keep(results: Sequence[AuditedReads]) -> None:
+            at_ms = time.time_ns() // 1_000_000
+            lines = msgspec.json.Encoder().encode_lines([result.row(at_ms=at_ms) for result in results])
+            Inserter(client).insert("feature_audits", lines, origin=results[0].audit_id)
 
         yield feature_queries.count_searches(client, first_ms=first_ms, last_ms=last_ms), ask, keep

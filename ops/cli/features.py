@@ -28,7 +28,10 @@ REPOSITORY = Path(feature_store.__file__).parent / "feature_repo"
 FEAST = "from feast.cli.cli import cli; cli()"
 HOUR_MS = 3_600_000
 DEFAULT_SEARCHES = 20_000
+DEFAULT_KEYS = 5_000
 SHOWN_EXAMPLES = 5
+#: Of a row, which may hold a vector.
+SHOWN_CHARS = 300
 
 
 @click.group()
@@ -83,11 +86,13 @@ def status_lines(found: dict[str, Any], *, now_ms: float) -> list[str]:
         f"{reads['unanswered']:,} without an answer ({degraded:.1%})"
     )
     if found["audits"]:
-        audit = found["audits"][0]
-        ago_s = (now_ms - audit["at_ms"]) / 1000
-        lines.append(
-            f"last audit {ago_s:,.0f} s ago: {audit['equal']:,} equal, {audit['different']:,} different"
-        )
+        at_ms = found["audits"][0]["at_ms"]
+        lines.append(f"last audit {(now_ms - at_ms) / 1000:,.0f} s ago:")
+        lines += [
+            f"  {view['view']:<18} {view['equal']:>11,} equal, {view['different']:,} different"
+            for view in found["audits"]
+            if view["at_ms"] == at_ms
+        ]
     else:
         lines.append("never audited: relevance features audit")
     return lines
@@ -105,39 +110,57 @@ def status_lines(found: dict[str, Any], *, now_ms: float) -> list[str]:
     help="Audit a random sample of so many searches; 0: all.",
 )
 @click.option(
+    "--keys",
+    type=click.IntRange(min=1),
+    default=DEFAULT_KEYS,
+    show_default=True,
+    help="Audit a random sample of so many keys of each other view.",
+)
+@click.option(
     "--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Draws the sample."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @pass_context
-def audit(context: Context, hours: float, searches: int, seed: int, as_json: bool) -> None:
+def audit(context: Context, hours: float, searches: int, keys: int, seed: int, as_json: bool) -> None:
     """Compare what serving read of the feature store, as logged with its exposures, with what the historical query
-    returns for the same moments. The exit code is 1 if anything differs."""
+    returns for the same moments; what the online store holds of the other views with history; item vectors beside
+    their version with the store's; query vectors as served with those of the version's own graph. The exit code is 1
+    if anything differs."""
     settings = context.settings()
     last_ms = time.time_ns() // 1_000_000
     bounds = {"first_ms": last_ms - int(hours * HOUR_MS), "last_ms": last_ms, "seed": seed}
-    found = run_audit(settings, searches=searches, **bounds)
+    found = run_audit(settings, searches=searches, keys=keys, **bounds)
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(found), indent=2))
     else:
         for line in audit_lines(found):
             context.console.print(printable(line))
-    if found.different:
+    if any(view.different for view in found):
         raise SystemExit(1)
 
 
-def run_audit(settings: Settings, *, searches: int, first_ms: int, last_ms: int, seed: int) -> AuditedReads:
-    """Audit with the running stack, or without one on the stores themselves, and keep the result. Raises
-    CommandError if nothing was logged or a store can't be read."""
+def run_audit(
+    settings: Settings, *, searches: int, keys: int, first_ms: int, last_ms: int, seed: int
+) -> list[AuditedReads]:
+    """Audit with the running stack, or without one on the stores themselves, keep the results and return them, one a
+    view. Raises CommandError if there is nothing to compare or a store can't be read."""
     from ops import features_audit
     from ops.clickhouse.client import ClickHouseUnavailableError
     from ops.clickhouse.publishing import connected, publish
     from ops.dashboard.feature_queries import ReadSearch
 
-    def compare(ask: features_audit.Ask, total: int) -> AuditedReads:
+    def compare(ask: features_audit.Ask, total: int) -> list[AuditedReads]:
         sample = features_audit.sample(ask, searches=searches)
-        if not sample:
-            raise CommandError("no search of this time has logged what it read of the feature store")
-        return features_audit.audit_reads(settings, sample, of=total, seed=seed)
+        results = features_audit.audit_stored(
+            settings, queries=[search.normalised_query for search in sample], keys=keys, seed=seed
+        )
+        if sample:
+            results.insert(0, features_audit.audit_reads(settings, sample, of=total, seed=seed))
+        if not any(result.reads for result in results):
+            raise CommandError(
+                "no search of this time has logged what it read of the feature store, and the store is empty"
+            )
+        return results
 
     if run_lock.holder(settings.run_dir):
         given = f"first_ms={first_ms}&last_ms={last_ms}&seed={seed}"
@@ -149,7 +172,8 @@ def run_audit(settings: Settings, *, searches: int, first_ms: int, last_ms: int,
 
         found = compare(asked, total)
         with connected(settings) as client:
-            publish(client, "feature_audits", [found.row(at_ms=time.time_ns() // 1_000_000)])
+            at_ms = time.time_ns() // 1_000_000
+            publish(client, "feature_audits", [result.row(at_ms=at_ms) for result in found])
         return found
     try:
         with features_audit.own_store(settings, first_ms=first_ms, last_ms=last_ms, seed=seed) as (
@@ -164,25 +188,40 @@ def run_audit(settings: Settings, *, searches: int, first_ms: int, last_ms: int,
     return found
 
 
-def audit_lines(found: AuditedReads) -> list[str]:
-    """Return an audit's result in lines for people."""
-    compared = found.equal + found.different
-    parity = f"{found.equal / compared:.2%}" if compared else "unknown"
-    if found.different:
-        # Never rounded up to what it is not.
-        parity = f"{min(found.equal / compared, 0.9999):.2%}"
-    lines = [
-        f"{found.searches:,} searches ({found.share:.1%} of those logged), {found.reads:,} reads of pair_engagement",
-        f"parity {parity}: {compared:,} compared, {found.equal:,} equal, {found.different:,} different",
-        f"not comparable: {sum(found.not_comparable.values()):,}",
-    ]
-    lines += [f"  {reason} {count:,}" for reason, count in sorted(found.not_comparable.items())]
-    for example in found.examples[:SHOWN_EXAMPLES]:
-        read = example["read"]
-        lines.append(f"different: {read['query']!r} {read['item_id']!r} read at {read['read_us']} us")
-        lines.append(f"  served  {read['served']}")
-        lines.append(f"  history {example['expected']}")
+def audit_lines(found: Sequence[AuditedReads]) -> list[str]:
+    """Return an audit's results in lines for people: what was compared, each view, the first differences."""
+    lines = []
+    for view in found:
+        of = f"{view.searches:,} searches, " if view.searches else ""
+        lines.append(f"{view.view}: {of}{view.reads:,} reads ({view.share:.1%} of those there are)")
+        if not view.reads:
+            continue
+        lines.append(
+            f"  parity {parity_of(view.equal, view.different)}: {view.equal + view.different:,} compared, "
+            f"{view.equal:,} equal, {view.different:,} different"
+        )
+        lines.append(f"  not comparable: {sum(view.not_comparable.values()):,}")
+        lines += [f"    {reason} {count:,}" for reason, count in sorted(view.not_comparable.items())]
+    for view in found:
+        for example in view.examples[:SHOWN_EXAMPLES]:
+            read = example["read"]
+            key = read.get("key") or (read["query"], read["item_id"])
+            lines.append(f"different: {view.view} {' '.join(map(repr, key))} read at {read['read_us']} us")
+            lines.append(f"  served   {str(read['served'])[:SHOWN_CHARS]}")
+            lines.append(f"  expected {str(example['expected'])[:SHOWN_CHARS]}")
     return lines
+
+
+def parity_of(equal: int, different: int) -> str:
+    """Return the share of equal ones, never rounded up to what it is not.
+
+    >>> parity_of(1_000_000, 1)
+    '99.99%'
+    """
+    if not equal + different:
+        return "unknown"
+    share = equal / (equal + different)
+    return f"{min(share, 0.9999) if different else share:.2%}"
 
 
 @features.command(epilog="\b\nExamples:\n  relevance features read 'red mug' sku-000123 sku-000456")

@@ -9,7 +9,8 @@ from clickhouse_connect.driver.client import Client
 from ops.dashboard.asking import FINAL, fetch
 
 MAX_SEARCHES = 500
-MAX_AUDITS = 50
+#: Rows: each audit has one a view.
+MAX_AUDITS = 70
 MAX_EXAMPLES_BYTES = 100_000
 #: The page sums up the reads of so long; bars of a minute.
 LATELY_MS = 3_600_000
@@ -66,9 +67,10 @@ class ReadsLately(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AuditRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One audit. `examples` is JSON as it was stored."""
+    """One view's result of an audit; results of one audit have one `at_ms`. `examples` is JSON as it was stored."""
 
     audit_id: str
+    view: str
     at_ms: int
     share: float
     seed: int
@@ -155,7 +157,7 @@ def audits(client: Client) -> list[AuditRow]:
     rows = fetch(
         client,
         f"""
-        SELECT toString(feature_audits.audit_id) AS audit_id, toUnixTimestamp64Milli(event_time) AS at_ms,
+        SELECT toString(feature_audits.audit_id) AS audit_id, view, toUnixTimestamp64Milli(event_time) AS at_ms,
             share, seed, intDiv(first_us, 1000) AS first_ms, intDiv(last_us, 1000) AS last_ms,
             searches, reads, equal, different, not_comparable,
             substring(feature_audits.examples, 1, {MAX_EXAMPLES_BYTES}) AS examples

@@ -44,7 +44,7 @@ def _reads(reader: FeatureReader, query: str, items: list[str]) -> list[LoggedRe
     ]
 
 
-def _audit(settings: Settings, store: FeatureStore, reads: list[LoggedRead]) -> Audit:
+def _audit(settings: Settings, store: FeatureStore, reads: list[LoggedRead]) -> Audit[LoggedRead]:
     writer = FeatureWriter(settings)
     try:
         return audit_engagement(store, writer.definitions.pair_engagement, PushLog(settings), reads)

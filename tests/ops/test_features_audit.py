@@ -60,6 +60,7 @@ def test_without_searches_there_is_nothing_to_audit() -> None:
 def _audited(**changes: Any) -> AuditedReads:
     values: dict[str, Any] = {
         "audit_id": "0",
+        "view": "pair_engagement",
         "seed": 0,
         "share": 0.5,
         "first_us": 1,
@@ -75,15 +76,41 @@ def _audited(**changes: Any) -> AuditedReads:
 
 
 def test_parity_is_never_rounded_up_to_what_it_is_not() -> None:
-    assert "parity 100.00%" in audit_lines(_audited())[1]
+    assert "parity 100.00%" in audit_lines([_audited()])[1]
     example = {
         "read": {"query": "mug", "item_id": "a", "read_us": 7, "served": None},
         "expected": {"clicks": 1},
     }
-    lines = audit_lines(_audited(different=1, examples=[example]))
+    lines = audit_lines([_audited(different=1, examples=[example])])
     assert "parity 99.99%" in lines[1]
-    assert lines[-3:] == ["different: 'mug' 'a' read at 7 us", "  served  None", "  history {'clicks': 1}"]
-    assert "parity unknown" in audit_lines(_audited(equal=0))[1]
+    assert lines[-3:] == [
+        "different: pair_engagement 'mug' 'a' read at 7 us",
+        "  served   None",
+        "  expected {'clicks': 1}",
+    ]
+    assert "parity unknown" in audit_lines([_audited(equal=0)])[1]
+
+
+def test_each_view_is_told_with_what_was_compared() -> None:
+    example = {"read": {"key": ("i1", "representation-3"), "read_us": 7, "served": None}, "expected": [0.5]}
+    vectors = _audited(
+        view="item_vectors", searches=0, reads=9, equal=7, different=1, examples=[example], share=1.0
+    )
+    nothing = _audited(view="query_vectors", searches=0, reads=0, equal=0, not_comparable={}, share=1.0)
+    assert audit_lines([_audited(), vectors, nothing]) == [
+        "pair_engagement: 10 searches, 1,000,003 reads (50.0% of those there are)",
+        "  parity 100.00%: 1,000,000 compared, 1,000,000 equal, 0 different",
+        "  not comparable: 3",
+        "    unanswered 3",
+        "item_vectors: 9 reads (100.0% of those there are)",
+        "  parity 87.50%: 8 compared, 7 equal, 1 different",
+        "  not comparable: 3",
+        "    unanswered 3",
+        "query_vectors: 0 reads (100.0% of those there are)",
+        "different: item_vectors 'i1' 'representation-3' read at 7 us",
+        "  served   None",
+        "  expected [0.5]",
+    ]
 
 
 def test_the_row_holds_its_examples_as_json() -> None:
@@ -100,15 +127,21 @@ def test_the_status_is_told_in_lines() -> None:
         "history_item_content": 0.0,
     }
     part = {"state": "ready", "detail": "5 rows", "counters": counters}
-    audit = {"at_ms": 4000, "equal": 9, "different": 0}
-    found = {"part": part, "lag": {"records": 12}, "reads": reads, "audits": [audit]}
+    newest = [
+        {"view": "pair_engagement", "at_ms": 4000, "equal": 1234, "different": 0},
+        {"view": "item_vectors", "at_ms": 4000, "equal": 9, "different": 1},
+    ]
+    audits = [*newest, {"view": "item_vectors", "at_ms": 3000, "equal": 7, "different": 7}]
+    found = {"part": part, "lag": {"records": 12}, "reads": reads, "audits": audits}
     assert status_lines(found, now_ms=10_000) == [
         "features ready: 5 rows",
         "  item_content                 0 rows",
         "  pair_engagement          1,234 rows, newest 2 s old",
         "pushes behind: 12 records",
         "read in the last hour: 10 pairs, 4 with engagement, 1 without an answer (10.0%)",
-        "last audit 6 s ago: 9 equal, 0 different",
+        "last audit 6 s ago:",
+        "  pair_engagement          1,234 equal, 0 different",
+        "  item_vectors                 9 equal, 1 different",
     ]
     nothing: dict[str, Any] = {"part": None, "lag": None, "reads": reads | {"reads": 0}, "audits": []}
     lines = status_lines(nothing, now_ms=0)
