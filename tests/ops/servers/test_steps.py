@@ -83,7 +83,7 @@ def test_a_step_that_outlives_its_maker_keeps_the_lock(tmp_path: Path) -> None:
         "import os, pathlib, sys\n"
         "from ops.servers.steps import locked, run_step\n"
         "with locked(pathlib.Path(sys.argv[1]), say=print, what='it') as lock:\n"
-        "    step = ['bash', '-c', 'echo $$; sleep 300; true']\n"
+        "    step = ['bash', '-c', 'trap \"\" TERM; echo $$; sleep 300; true']\n"
         "    run_step(step, environment=os.environ, what='it', mend='', lock=lock)\n"
     )
     lock = tmp_path / "lock"
