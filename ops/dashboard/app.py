@@ -11,13 +11,11 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from functools import cache
-from importlib import resources
-from string import Template
 from typing import get_args
 
 import msgspec
 from clickhouse_connect.driver.exceptions import ClickHouseError
-from plotly.offline import get_plotlyjs, get_plotlyjs_version
+from plotly.offline import get_plotlyjs
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -31,6 +29,9 @@ from ops.dashboard import access
 from ops.dashboard.api import Parameters, json_answer
 from ops.dashboard.cached import one_line
 from ops.dashboard.features_api import FeaturesApi
+from ops.dashboard.loop_api import LoopApi
+from ops.dashboard.pages import PLOTLY, Pages
+from ops.dashboard.pair_api import PairApi
 from ops.dashboard.queries import QuerySort
 from ops.dashboard.snapshots import SNAPSHOT_EVERY_S, Snapshots
 from ops.dashboard.source import Source
@@ -62,7 +63,7 @@ def create_app(
     dashboard = _Dashboard(settings, source, token, clock, closing or threading.Event())
     return Starlette(
         routes=[
-            Route("/", dashboard.page),
+            *dashboard.pages.routes(),
             Route("/login", dashboard.login_form, methods=["GET"]),
             Route("/login", dashboard.log_in, methods=["POST"]),
             Route("/logout", dashboard.log_out, methods=["POST"]),
@@ -75,11 +76,11 @@ def create_app(
             Route("/api/query", dashboard.query),
             Route("/api/pair", dashboard.pair),
             Route("/api/dead-letters", dashboard.dead_letters),
-            Route("/teacher", dashboard.teacher_page),
+            *LoopApi(source).routes(),
+            *PairApi(source).routes(),
             *TeacherApi(source).routes(),
-            Route("/features", dashboard.features_page),
             *FeaturesApi(source).routes(),
-            Route(f"/static/plotly-{get_plotlyjs_version()}.js", _plotly),
+            Route(PLOTLY, _plotly),
             Mount("/static", StaticFiles(packages=[("ops.dashboard", "static")])),
         ],
         middleware=[Middleware(access.Guard, token=token, clock=clock)],
@@ -106,26 +107,12 @@ class _Dashboard:
         self._viewers = 0
         arms = (settings.experiment.control, settings.experiment.treatment)
         self._arms = ("", *arms)
-        self._html = {
-            name: Template(_static_file(name)).substitute(
-                plotly=f"/static/plotly-{get_plotlyjs_version()}.js", logout="" if token else "hidden"
-            )
-            for name in ("index.html", "teacher.html", "features.html", "login.html")
-        }
-
-    async def page(self, request: Request) -> Response:
-        return self._page("index.html")
-
-    async def teacher_page(self, request: Request) -> Response:
-        return self._page("teacher.html")
-
-    async def features_page(self, request: Request) -> Response:
-        return self._page("features.html")
+        self.pages = Pages(locked=bool(token))
 
     async def login_form(self, request: Request) -> Response:
         if not self._token:
             return RedirectResponse("/", status_code=303)
-        return self._page("login.html")
+        return self.pages.login()
 
     async def log_in(self, request: Request) -> Response:
         if not self._token:
@@ -218,9 +205,6 @@ class _Dashboard:
         )
         return json_answer(msgspec.json.encode({"dead_letters": rows}))
 
-    def _page(self, name: str) -> Response:
-        return Response(self._html[name], media_type="text/html", headers={"Cache-Control": "no-cache"})
-
 
 async def _plotly(request: Request) -> Response:
     plain = "gzip" not in request.headers.get("accept-encoding", "")
@@ -235,10 +219,6 @@ async def _plotly(request: Request) -> Response:
 @cache
 def _plotly_gzipped() -> bytes:
     return gzip.compress(get_plotlyjs().encode(), compresslevel=6)
-
-
-def _static_file(name: str) -> str:
-    return resources.files("ops.dashboard").joinpath("static", name).read_text(encoding="utf-8")
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

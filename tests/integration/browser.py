@@ -113,6 +113,8 @@ def browsing(url: str, profile: Path) -> Iterator[Page]:
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     driver = webdriver.Chrome(options=options, service=Service(DRIVER, env=dict(os.environ)))
+    # A window that no desktop has given the focus tells its page nothing of the keyboard's focus.
+    driver.execute_cdp_cmd("Emulation.setFocusEmulationEnabled", {"enabled": True})
     page = Page(driver, url)
     page.resize(1280)
     yield page

@@ -27,6 +27,8 @@ from tests.integration.browser import Page, Running, browsing, luminance, servin
 pytestmark = pytest.mark.integration
 
 HOUR_MS = 3_600_000
+#: What a page first draws can take this long on a busy machine.
+PATIENCE_S = 180
 
 
 def now_ms() -> int:
@@ -77,9 +79,9 @@ def page(server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page
 def waiting(page: Page) -> dict[str, str]:
     """What the page says before there is any event. Runs before any rows are made."""
     page.open()
-    until(lambda: page.text("#connection") == "Live", "the page to be live")
-    until(lambda: "Waiting" not in page.text("#verdict"), "a first report")
-    until(lambda: page.text("#explore-table"), "the drill-down to answer")
+    until(lambda: page.text("#connection") == "Live", "the page to be live", timeout_s=PATIENCE_S)
+    until(lambda: "Waiting" not in page.text("#verdict"), "a first report", timeout_s=PATIENCE_S)
+    until(lambda: page.text("#explore-table"), "the drill-down to answer", timeout_s=PATIENCE_S)
     return {
         name: page.text(name) for name in ("#metrics", "#explore-table", "#parts", "#dead-letters", "#totals")
     }
@@ -125,8 +127,12 @@ def shown(page: Page, rows: traffic.Rows) -> Page:
     page.prefer("light")
     page.resize(1280)
     page.open()
-    until(lambda: "%" in page.text("#metric-ctr .effect"), "an effect on CTR")
-    until(lambda: page.run("return document.querySelectorAll('[data-drawn]').length") >= 5, "the charts")
+    until(lambda: "%" in page.text("#metric-ctr .effect"), "an effect on CTR", timeout_s=PATIENCE_S)
+    until(
+        lambda: page.run("return document.querySelectorAll('[data-drawn]').length") >= 5,
+        "the charts",
+        timeout_s=PATIENCE_S,
+    )
     page.complaints()
     return page
 
@@ -163,7 +169,7 @@ def test_it_shows_classes_guardrails_sample_ratio_parts_and_dead_letters(shown: 
     assert "Slowest answers" in shown.text("#guardrails")
     assert "control" in shown.text("#sample-ratio")
     assert "streams-1" in shown.text("#parts")
-    assert "not_json" in shown.text("#dead-letters")
+    until(lambda: "not_json" in shown.text("#dead-letters"), "the reasons", timeout_s=PATIENCE_S)
     shown.click("#dead-letters button", "not_utf8")
     until(lambda: "ubi.events" in shown.text("#dead-letter-list"), "the newest dead letters")
     assert "<script>" in shown.text("#dead-letter-list")
@@ -188,10 +194,12 @@ def test_new_events_show_without_a_reload(shown: Page, settings: Settings, store
         uplift=0.2,
     )
     traffic.insert(store, more)
-    until(lambda: shown.text("#totals") != before, "other totals", timeout_s=10)
+    until(lambda: shown.text("#totals") != before, "other totals", timeout_s=PATIENCE_S)
     queries = store.query("SELECT count() FROM queries FINAL").result_rows[0][0]
     tip = "return [...document.querySelectorAll('#totals .number')].map((n) => n.dataset.tip).join(' ')"
-    until(lambda: f"{queries:,} searches" in shown.run(tip), "the new number of queries", timeout_s=10)
+    until(
+        lambda: f"{queries:,} searches" in shown.run(tip), "the new number of queries", timeout_s=PATIENCE_S
+    )
     assert shown.run("return window.untouched") is True
 
 
@@ -255,8 +263,12 @@ def test_what_strangers_wrote_stays_text(shown: Page) -> None:
 def test_a_narrow_screen_needs_no_sideways_scrolling(shown: Page, place: str) -> None:
     shown.resize(360, 740)
     shown.open(place)
-    until(lambda: "%" in shown.text("#metric-ctr .effect"), "an effect on CTR")
-    until(lambda: shown.run("return document.querySelectorAll('[data-drawn]').length") >= 5, "the charts")
+    until(lambda: "%" in shown.text("#metric-ctr .effect"), "an effect on CTR", timeout_s=PATIENCE_S)
+    until(
+        lambda: shown.run("return document.querySelectorAll('[data-drawn]').length") >= 5,
+        "the charts",
+        timeout_s=PATIENCE_S,
+    )
     assert too_wide(shown, 360) == []
 
 
@@ -307,7 +319,11 @@ def test_it_asks_nobody_but_its_own_server_and_has_no_complaints(shown: Page) ->
     assert len(asked) > 5
     assert [name for name in asked if not name.startswith((shown.url, "data:"))] == []
     shown.open("#look?query=coffee&item=item-00003")
-    until(lambda: shown.run("return document.querySelectorAll('[data-drawn]').length") >= 5, "the charts")
+    until(
+        lambda: shown.run("return document.querySelectorAll('[data-drawn]').length") >= 5,
+        "the charts",
+        timeout_s=PATIENCE_S,
+    )
     assert shown.complaints() == []
 
 
@@ -318,7 +334,7 @@ def test_a_lost_connection_is_said_and_comes_back_by_itself(shown: Page, app: St
         with serving(app, port) as url:
             shown.url = url
             shown.open()
-            until(lambda: shown.text("#connection") == "Live", "the page to be live")
+            until(lambda: shown.text("#connection") == "Live", "the page to be live", timeout_s=PATIENCE_S)
             shown.run("window.untouched = true")
         until(lambda: "Connection lost" in shown.text("#connection"), "the loss to be said")
         until(lambda: " s old" in shown.text("#connection"), "the age of the numbers")
@@ -336,7 +352,7 @@ def test_a_store_that_gives_no_answer_is_said_and_recovers(
     def fail(*args: object, **options: object) -> None:
         raise DatabaseError("the store is down")
 
-    until(lambda: shown.text("#connection") == "Live", "the page to be live")
+    until(lambda: shown.text("#connection") == "Live", "the page to be live", timeout_s=PATIENCE_S)
     monkeypatch.setattr(store, "query", fail)
     until(lambda: "the store is down" in shown.text("#health"), "the store's failure")
     assert "Not healthy" in shown.text("#health")

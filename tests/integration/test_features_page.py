@@ -94,6 +94,7 @@ def _search(at_ms: int, *, answered: bool) -> dict[str, Any]:
 def _audit(**changes: Any) -> AuditedReads:
     values: dict[str, Any] = {
         "audit_id": str(uuid.uuid4()),
+        "view": "pair_engagement",
         "seed": 3,
         "share": 1.0,
         "first_us": NOW_MS * 1000 - 9_000_000,
@@ -133,7 +134,10 @@ def test_reads_audits_and_differences_are_shown(
 ) -> None:
     read = {"query": HOSTILE, "item_id": "a", "read_us": 7, "served": {"clicks": 1, "coec": None}}
     different = _audit(different=1, examples=[{"read": read, "expected": None}])
-    _insert(store, "feature_audits", [different.row(at_ms=NOW_MS - 60_000), _audit().row(at_ms=NOW_MS)])
+    vector = {"read": {"key": [HOSTILE, "v"], "read_us": 7, "served": None}, "expected": [0.5, 0.25]}
+    vectors = _audit(view="item_vectors", searches=0, equal=3, different=1, examples=[vector])
+    rows = [different.row(at_ms=NOW_MS - 60_000), _audit().row(at_ms=NOW_MS)]
+    _insert(store, "feature_audits", [*rows, vectors.row(at_ms=NOW_MS - 90_000)])
     counters = {
         "history_pair_engagement": 1234.0,
         "newest_ms_pair_engagement": NOW_MS - 5000.0,
@@ -154,6 +158,8 @@ def test_reads_audits_and_differences_are_shown(
     assert "1,234" in page.text("#views")
     audits = page.text("#audits")
     assert "98.59 %" in audits
+    assert "item_vectors" in audits
+    assert "75.00 %" in audits
     assert "being written 2" in audits
     differences = page.text("#differences")
     assert "<img src=x onerror=alert(1)>⟨U+202E⟩" in differences

@@ -20,6 +20,7 @@ const colour = (name) => getComputedStyle(document.documentElement).getPropertyV
 export const colours = {
   get control() { return colour("control"); },
   get treatment() { return colour("treatment"); },
+  get card() { return colour("card"); },
   get text() { return colour("text"); },
   get quiet() { return colour("quiet"); },
   get line() { return colour("line"); },

@@ -43,7 +43,9 @@ function morph(old, wanted) {
     return;
   }
   for (const { name } of [...old.attributes]) {
-    if (!wanted.hasAttribute(name)) old.removeAttribute(name);
+    // What a reader has opened stays open, and what the tooltip explains stays explained.
+    if (wanted.hasAttribute(name) || name === "aria-describedby" || (name === "open" && old.tagName === "DETAILS")) continue;
+    old.removeAttribute(name);
   }
   for (const { name, value } of wanted.attributes) {
     if (old.getAttribute(name) !== value) old.setAttribute(name, value);
@@ -55,6 +57,15 @@ function morph(old, wanted) {
 export function number(text, tip, attributes = {}) {
   return el("span", { class: "number", tabindex: "0", "data-tip": tip, ...attributes }, text);
 }
+
+/** A number with its name above it. */
+export function tile(label, text, tip, look = "") {
+  return el("div", { class: `tile ${look}` }, el("span", { class: "label" }, label), number(text, tip));
+}
+
+/** Names and what they stand for, below each other; values as text or nodes. */
+export const facts = (pairs) =>
+  el("dl", { class: "facts" }, pairs.map(([name, value]) => [el("dt", {}, name), el("dd", {}, value)]).flat());
 
 /** A cell with a number. Its column's heading carries the explanation for the keyboard. */
 export function cell(text, tip, attributes = {}) {

@@ -1,5 +1,6 @@
 // The drill-down: an arm's queries, a query's items, a pair's events. The place is in the address, so Back works.
 
+import { whyAddress } from "./addresses.js";
 import { cell, el, empty, fill, heading, table } from "./dom.js";
 import { count, date, duration, fixed, percent, time } from "./format.js";
 
@@ -94,7 +95,7 @@ async function load() {
       shown = [eventsTable(events), events.length ? `The newest ${count(events.length)} events of this query and item, newest first.` : ""];
     }
     if (mine !== asked) return;
-    fill(box("explore-table"), shown[0]);
+    fill(box("explore-table"), ...(item && query ? [why(query, item)] : []), shown[0]);
     say(shown[1]);
     if (level !== before) box("explore").scrollIntoView();
   } catch (error) {
@@ -107,6 +108,8 @@ async function load() {
 function say(text) {
   if (box("explore-note").textContent !== text) box("explore-note").textContent = text;
 }
+
+const why = (query, item) => el("p", {}, el("a", { href: whyAddress(query, item) }, "Why this score ›"));
 
 const named = (query) => (query === "" ? "(search not seen)" : query);
 

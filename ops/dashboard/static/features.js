@@ -1,8 +1,8 @@
 // The feature store's page: parity, freshness, lag, what the store holds, audits.
 
-import { ask } from "./ask.js";
 import { axis, colours, draw } from "./charts.js";
-import { cell, el, empty, fill, heading, number, table } from "./dom.js";
+import { cell, el, empty, fill, heading, table, tile } from "./dom.js";
+import { follow } from "./follow.js";
 import { compact, count, date, duration, percent, time, visible } from "./format.js";
 import { startThemeButton } from "./theme_button.js";
 import { startTips } from "./tips.js";
@@ -12,38 +12,12 @@ const EVERY_MS = 5_000;
 const HISTORY = "history_";
 const NEWEST = "newest_ms_";
 
-let asking = false;
-
-async function refresh() {
-  if (asking || document.hidden) return;
-  asking = true;
-  try {
-    const { value, at_ms, error } = await ask("/api/features", {});
-    show(value, at_ms);
-    say(error ? `Figures of ${time(at_ms)}: ${error}` : `As of ${time(at_ms)}`, error ? "warning" : "ok");
-  } catch (error) {
-    say(error.message, "critical");
-  } finally {
-    asking = false;
-  }
-}
-
-function say(text, look) {
-  const pill = box("connection");
-  if (pill.textContent !== text) pill.textContent = text;
-  pill.className = `pill ${look}`;
-}
-
 function show({ part, shop, lag, reads, audits }, atMs) {
   showTiles(part, shop, lag, reads, audits, atMs);
   showReads(reads);
   showLag(lag);
   showViews(part, atMs);
   showAudits(audits);
-}
-
-function tile(label, text, tip) {
-  return el("div", { class: "tile" }, el("span", { class: "label" }, label), number(text, tip));
 }
 
 const compared = (audit) => audit.equal + audit.different;
@@ -56,7 +30,7 @@ function parity(audit) {
 }
 
 function showTiles(part, shop, lag, reads, audits, atMs) {
-  const [audit] = audits;
+  const audit = audits.find(({ view }) => view === "pair_engagement");
   const counters = part?.counters ?? {};
   fill(
     box("figures"),
@@ -122,22 +96,24 @@ function showAudits(audits) {
       "Audits, newest first",
       [
         heading("When"),
+        heading("View", "What was compared: logged reads of pair engagement; of the other views what is online now; item vectors beside their version; query vectors as Triton makes them."),
         heading("Parity", "Equal reads among those compared.", { class: "figure" }),
         heading("Compared", "Reads that had one right answer.", { class: "figure" }),
         heading("Different", "Reads that training would see otherwise.", { class: "figure" }),
         heading("Not comparable", "Reads without a single right answer, by reason.", { class: "figure" }),
-        heading("Searches", "Searches audited, and their share of those that were logged.", { class: "figure" }),
+        heading("Searches", "Searches audited, and their share of those that were logged; of other views the share of the keys.", { class: "figure" }),
       ],
       audits.map((audit) =>
         el(
           "tr",
           {},
           el("th", { scope: "row", class: "text" }, date(audit.at_ms), el("span", { class: "under" }, `${time(audit.first_ms)} to ${time(audit.last_ms)}`)),
+          el("td", { class: "text" }, el("code", {}, audit.view)),
           cell(parity(audit), "Equal reads among those compared."),
           cell(count(compared(audit)), "Reads that had one right answer."),
           cell(count(audit.different), "Reads that training would see otherwise."),
           el("td", { class: "figure" }, count(apart(audit)), el("span", { class: "under" }, Object.entries(audit.not_comparable).map(([name, n]) => `${reason(name)} ${count(n)}`).join(", "))),
-          cell(`${count(audit.searches)} (${percent(audit.share, 0)})`, "Searches audited, and their share of those that were logged."),
+          cell(`${audit.searches ? count(audit.searches) : "–"} (${percent(audit.share, 0)})`, "Searches audited, and their share of those that were logged; of other views the share of the keys."),
         ),
       ),
     ),
@@ -154,14 +130,15 @@ function showDifferences(audit) {
   } catch {
     return fill(box("differences"), empty("The examples are too long to be shown here; they are in feature_audits."));
   }
-  const row = (values) => (values ? Object.entries(values).map(([name, value]) => `${reason(name)} ${value ?? "–"}`).join(", ") : "nothing");
+  const short = (value) => (Array.isArray(value) ? `${value.length} numbers` : (value ?? "–"));
+  const row = (values) => (Array.isArray(values) ? short(values) : values ? Object.entries(values).map(([name, value]) => `${reason(name)} ${short(value)}`).join(", ") : "nothing");
   fill(
     box("differences"),
     table(
       "Reads that differ",
       [heading("Pair"), heading("Served"), heading("History")],
       examples.map(({ read, expected }) =>
-        el("tr", {}, el("th", { scope: "row", class: "text" }, visible(read.query), el("span", { class: "under" }, visible(read.item_id))), el("td", { class: "words" }, row(read.served)), el("td", { class: "words" }, row(expected))),
+        el("tr", {}, el("th", { scope: "row", class: "text" }, visible(read.query ?? read.key[0]), el("span", { class: "under" }, visible(read.item_id ?? read.key.slice(1).join(" ")))), el("td", { class: "words" }, row(read.served)), el("td", { class: "words" }, row(expected))),
       ),
     ),
   );
@@ -169,6 +146,4 @@ function showDifferences(audit) {
 
 startTips();
 startThemeButton();
-document.addEventListener("visibilitychange", refresh);
-setInterval(refresh, EVERY_MS);
-refresh();
+follow("/api/features", EVERY_MS, show)();

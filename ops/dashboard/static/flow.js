@@ -1,11 +1,11 @@
 // The flow of events: what is stored, how fast, what waits, what could not be read, which parts are alive.
 
 import { axis, colours, draw } from "./charts.js";
-import { cell, el, empty, fill, heading, number, table } from "./dom.js";
+import { cell, el, empty, fill, heading, table, tile } from "./dom.js";
 import { compact, count, date, duration, fixed, rate, time } from "./format.js";
+import { partsTable } from "./parts.js";
 
 const box = (id) => document.getElementById(id);
-const SILENT_AFTER_S = 10;
 
 const SERIES = [
   ["impressions", "Impressions"],
@@ -23,10 +23,6 @@ export function showFlow(snapshot) {
   showLag(snapshot.lag);
   showParts(snapshot);
   showDeadLetters(store);
-}
-
-function tile(label, text, tip) {
-  return el("div", { class: "tile" }, el("span", { class: "label" }, label), number(text, tip));
 }
 
 function showTotals(store) {
@@ -115,30 +111,7 @@ function showLag(groups) {
 }
 
 function showParts({ parts }) {
-  if (!parts.length) return fill(box("parts"), empty("No part has given a sign of life here. Start them with `relevance up`."));
-  const rows = parts.map((part) => {
-    const silent = part.age_s > SILENT_AFTER_S;
-    const [state, look] = silent
-      ? [part.state === "stopping" ? "stopped" : "silent", part.state === "stopping" ? "quiet" : "critical"]
-      : [part.state, part.state === "ready" ? "ok" : "warning"];
-    const counters = Object.entries(part.counters).map(([name, value]) => `${name.replaceAll("_", " ")} ${count(value)}`);
-    return el(
-      "tr",
-      {},
-      el("th", { scope: "row" }, part.name),
-      el("td", {}, el("span", { class: `state ${look}` }, state)),
-      cell(duration(part.age_s), "Time since this part's last sign of life; they come once a second."),
-      el("td", { class: "detail", "data-tip": counters.length ? `Since its start: ${counters.join(", ")}.` : null }, part.detail),
-    );
-  });
-  fill(
-    box("parts"),
-    table(
-      "Parts of the stack",
-      [heading("Part"), heading("State"), heading("Seen", "Time since the part's last sign of life.", { class: "figure" }), heading("Doing", "What the part says of itself. Hover a row for its counters since start.")],
-      rows,
-    ),
-  );
+  fill(box("parts"), partsTable(parts));
 }
 
 function showDeadLetters(store) {

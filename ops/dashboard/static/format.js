@@ -21,6 +21,8 @@ export const rate = (value) => (known(value) ? (value >= 100 ? whole.format(valu
 export const time = (ms) => (known(ms) ? clock.format(ms) : UNKNOWN);
 export const date = (ms) => (known(ms) ? day.format(ms) : UNKNOWN);
 
+export const times = (n) => (n === 1 ? "once" : n === 2 ? "twice" : `${count(n)} times`);
+
 /** A relative change with its sign: +3.2 %. */
 export const change = (value, digits = 1) =>
   known(value) ? `${value < 0 ? "−" : "+"}${Math.abs(100 * value).toFixed(digits)} %` : UNKNOWN;

@@ -1,8 +1,9 @@
 // One judgement beside its pair: the texts with their evidence highlighted, the chain, the grades, what it cost.
 
+import { eventsAddress, whyAddress } from "./addresses.js";
 import { ask } from "./ask.js";
-import { el, fill, heading, number, table } from "./dom.js";
-import { count, date, duration, fixed, percent, visible } from "./format.js";
+import { el, facts, fill, heading, number, table } from "./dom.js";
+import { count, date, duration, fixed, percent, times, visible } from "./format.js";
 
 const box = (id) => document.getElementById(id);
 const VERDICTS = { match: ["✓", "match"], mismatch: ["✗", "mismatch"], unstated: ["?", "unstated"] };
@@ -19,7 +20,8 @@ export async function showJudgement(identity) {
   try {
     const found = await ask("/api/judgement", identity);
     if (mine !== asked) return;
-    fill(box("judgement"), ...parts(found));
+    const { query, item_id } = found.judgement;
+    fill(box("judgement"), ...judgementParts(found), el("p", {}, el("a", { href: whyAddress(query, item_id) }, "Why this score: what the student makes of this pair, and what shoppers did ›")));
     say("");
   } catch (error) {
     if (mine === asked) say(error.message);
@@ -30,7 +32,8 @@ function say(text) {
   box("one-note").textContent = text;
 }
 
-function parts(found) {
+/** What there is to read of a judgement, as `/api/judgement` gives it. */
+export function judgementParts(found) {
   const { judgement } = found;
   return [
     el(
@@ -72,7 +75,7 @@ function parts(found) {
 const kindOf = (verdict) => (Object.hasOwn(VERDICTS, verdict.verdict) ? verdict.verdict : "unstated");
 
 /** A text with its evidence marked, each with its label where it ends. */
-function text(pieces, found, look = "") {
+export function text(pieces, found, look = "") {
   const content = pieces.map((piece) => {
     if (!piece.inside.length) return visible(piece.text);
     const kind = KINDS.find((name) => piece.inside.some((n) => kindOf(found[n]) === name));
@@ -116,7 +119,8 @@ function verdicts({ verdicts: found, unreadable, judgement }) {
   );
 }
 
-function bars({ grades, grade }) {
+/** The probability of each grade; `grade` is the likeliest. */
+export function bars({ grades, grade }) {
   const shares = Object.entries(grades).sort(([, a], [, b]) => b - a);
   return el(
     "dl",
@@ -132,9 +136,6 @@ function bars({ grades, grade }) {
     ),
   );
 }
-
-const facts = (pairs) =>
-  el("dl", { class: "facts" }, pairs.map(([name, value]) => [el("dt", {}, name), el("dd", {}, value)]).flat());
 
 const identity = (judgement) => [
   ["Query", visible(judgement.query)],
@@ -153,11 +154,10 @@ const cost = ({ judgement, usd }) => [
 ];
 
 function traffic({ traffic: shown, judgement }) {
-  const look = new URLSearchParams({ query: shown.normalised_query, item: judgement.item_id });
   if (!shown.impressions) return el("p", { class: "empty" }, "This pair has not been shown to a shopper.");
   return facts([
-    ["Shown", el("a", { href: `/#look?${look}` }, `${count(shown.impressions)} times`)],
-    ["Clicked", `${count(shown.clicks)} times, CTR ${percent(shown.clicks / shown.impressions)}`],
+    ["Shown", el("a", { href: eventsAddress(shown.normalised_query, judgement.item_id) }, times(shown.impressions))],
+    ["Clicked", `${times(shown.clicks)}, CTR ${percent(shown.clicks / shown.impressions)}`],
     ["Position", shown.position ? `${fixed(shown.position, 1)} on average` : "not said"],
     ["Last shown", date(shown.last_ms)],
   ]);

@@ -1,7 +1,7 @@
 // The top of the teacher's page: what judgements cost, which grades they give, how far people agree.
 
 import { axis, colours, draw } from "./charts.js";
-import { cell, el, empty, fill, heading, number, table } from "./dom.js";
+import { cell, el, empty, fill, heading, number, table, tile } from "./dom.js";
 import { compact, count, date, fixed, interval, percent, visible } from "./format.js";
 
 const box = (id) => document.getElementById(id);
@@ -17,10 +17,6 @@ export function showFigures(overview) {
   showAgreement(overview.reports);
   showTeachers(overview.teachers);
   showRefusals(overview.refusals);
-}
-
-function tile(label, text, tip) {
-  return el("div", { class: "tile" }, el("span", { class: "label" }, label), number(text, tip));
 }
 
 function showTiles({ all, cost, refusals }) {
