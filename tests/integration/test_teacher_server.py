@@ -75,7 +75,7 @@ def python() -> Path:
 
 @dataclass(frozen=True)
 class Server:
-    """`relevance teacher serve --base`, and its run directory."""
+    """`relevance teacher serve` with the project's own teacher, and its run directory."""
 
     process: subprocess.Popen[bytes]
     run_dir: Path
@@ -98,8 +98,6 @@ class Server:
             | {
                 "RELEVANCE_RUN_DIR": str(self.run_dir),
                 "RELEVANCE_TEACHER_URL": "",
-                # Untaught, it writes long chains.
-                "RELEVANCE_TEACHER__MAX_TOKENS": "450",
             },
             capture_output=True,
             text=True,
@@ -114,7 +112,7 @@ class Server:
 def server(python: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     run_dir = tmp_path_factory.mktemp("teacher")
     log = run_dir / "serve.log"
-    command = [sys.executable, "-m", "ops.cli.main", "teacher", "serve", "--base", "--port", str(free_port())]
+    command = [sys.executable, "-m", "ops.cli.main", "teacher", "serve", "--port", str(free_port())]
     with log.open("wb") as file:
         process = subprocess.Popen(
             command,
