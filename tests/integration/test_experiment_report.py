@@ -6,6 +6,7 @@ import json
 import math
 import random
 import threading
+import time
 import uuid
 from collections import defaultdict
 from collections.abc import Iterator
@@ -446,10 +447,11 @@ def test_the_watch_stops_a_breached_experiment_once(store: Client, broker: str) 
     thread.start()
     reader = StateReader(settings, broker)
     try:
-        for _ in range(100):
+        until_s = time.monotonic() + 120
+        states = reader.read()
+        while "watched" not in states and time.monotonic() < until_s:
+            stop.wait(0.1)
             states = reader.read()
-            if "watched" in states or stop.wait(0.1):
-                break
         stop.wait(0.5)
     finally:
         stop.set()

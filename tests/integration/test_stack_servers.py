@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import pytest
 from kafka import TopicPartition
 
 from ops import endpoints, heartbeat
-from ops.clickhouse.client import open_client
 from ops.kafka import consumer
 from ops.servers import processes
 from ops.serving import address, stubs
@@ -28,7 +29,7 @@ from streams.topics import STUDENTS, UBI_QUERIES
 from students.export.export import export_version
 from students.publishing.publisher import Publisher
 from students.publishing.repository import versions_of
-from tests.integration.test_stack import SMALL_SHOP, Relevance, assert_nothing_left, pid_of, wait_for
+from tests.integration.test_stack import ROOT, SMALL_SHOP, Relevance, assert_nothing_left, pid_of, wait_for
 from tests.integration.triton_server import LOOSE, PAIRS, environment_or_skip, small_student
 from tests.students.samples import write_small_encoder
 
@@ -180,9 +181,24 @@ def test_triton_is_a_part_that_may_be_killed_and_leaves_nothing(relevance: Relev
     assert up.wait(timeout=ENDS_WITHIN_S) == 0
     assert_nothing_left(run_dir)
     assert_no_server_left(run_dir, first, second, third)
-    with closing(open_client(settings)) as client:
-        rows = client.query("SELECT student_version FROM student_versions WHERE step = 'retired'").result_rows
-    assert rows == [(f"interaction-{unused}",)]
+    assert retired_in_store(run_dir) == [f"interaction-{unused}"]
+
+
+def retired_in_store(run_dir: Path) -> list[str]:
+    """Return what ClickHouse holds, asked in a process of its own: the embedded engine has one folder a process."""
+    code = (
+        "import json, sys\n"
+        "from ops.clickhouse.client import open_client\n"
+        "from ops.settings import Settings\n"
+        "client = open_client(Settings.model_validate({'run_dir': sys.argv[1]}))\n"
+        "found = client.query(\"SELECT student_version FROM student_versions WHERE step = 'retired'\")\n"
+        "print(json.dumps([row[0] for row in found.result_rows]))\n"
+        "client.close()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(run_dir)], cwd=ROOT, stdout=subprocess.PIPE, timeout=120, check=True
+    )
+    return cast(list[str], json.loads(done.stdout))
 
 
 def assert_no_server_left(run_dir: Path, *servers: address.TritonAddress) -> None:

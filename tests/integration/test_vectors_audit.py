@@ -41,7 +41,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
         apply(running.settings)
         writer = FeatureWriter(running.settings)
         for seed in (1, 2):
-            folder = running.export("representation", seed=seed)
+            # Untrained heads alone would make the same vectors.
+            own = write_small_encoder(tmp_path_factory.mktemp("encoder"), seed=seed)
+            folder = replace(running, encoder=own).export("representation", seed=seed)
             table = item_vectors.compute(folder, ITEMS, precision="int8", threads=1)
             item_vectors.save(table, folder)
             item_vectors.push(writer, table, event_us=time.time_ns() // 1000 - 1_000_000)

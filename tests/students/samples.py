@@ -51,9 +51,9 @@ def small_tokenizer() -> Tokenizer:
     return tokenizer
 
 
-def write_small_encoder(folder: Path, *, layers: int = 2, hidden: int = 32) -> Path:
+def write_small_encoder(folder: Path, *, layers: int = 2, hidden: int = 32, seed: int = 5) -> Path:
     """Write a random BERT with its tokenizer as Hugging Face's library would, and return the folder."""
-    torch.manual_seed(5)
+    torch.manual_seed(seed)
     config = BertConfig(
         vocab_size=len(VOCABULARY),
         hidden_size=hidden,
