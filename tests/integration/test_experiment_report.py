@@ -425,7 +425,13 @@ def test_the_watch_stops_a_breached_experiment_once(store: Client, broker: str) 
     traffic = Traffic(4)
     for number in range(300):
         arm = ("control", "treatment")[number % 2]
-        traffic.search(shopper=f"s{number}", arm=arm, at_ms=START_MS + number, click_share=0.3, fallback=True)
+        traffic.search(
+            shopper=f"s{number}",
+            arm=arm,
+            at_ms=START_MS + number,
+            click_share=0.3,
+            fallback=arm == "treatment",
+        )
     for rows in traffic.rows.values():
         for row in rows:
             if row.get("arms"):
@@ -459,7 +465,7 @@ def test_the_watch_stops_a_breached_experiment_once(store: Client, broker: str) 
         reader.close()
     assert not thread.is_alive()
     assert states["watched"].state == "stopped"
-    assert "scored without the model, surely more than 5.0 %" in states["watched"].reason
+    assert "scored without the model, 0.00 % in control: surely more by 5.0 %" in states["watched"].reason
     assert states["another"].state == "running"
     partition = TopicPartition(EXPERIMENT_STATES, 0)
     with closing(kafka.consumer(settings, broker, group_id=None)) as consumer:
