@@ -65,7 +65,7 @@ def sample_keys(view: FeatureView, *, count: int, seed: int) -> tuple[list[tuple
     keys = ", ".join(f'"{name}"' for name in key_names(view))
     distinct = f"SELECT DISTINCT {keys} FROM read_parquet($1, union_by_name = true)"  # noqa: S608 (names are ours)
     with duckdb.connect() as connection:
-        total = connection.execute(f"SELECT count(*) FROM ({distinct})", [pattern(view)]).fetchone()  # noqa: S608
+        total = connection.execute(f"SELECT count(*) FROM ({distinct})", [pattern(view)]).fetchone()  # noqa: S608 (as above)
         found = connection.execute(
             f"{distinct} ORDER BY hash({keys}, $2), {keys} LIMIT $3", [pattern(view), seed, count]
         ).fetchall()

@@ -431,6 +431,11 @@ class Serving(Section):
     load_within_s: Seconds = 120
     retire_after_s: Seconds = Field(600, description="how long a version stays that no arm uses any more")
 
+    @property
+    def served_precision(self) -> Literal["int8", "fp16", "fp32"]:
+        """Return the precision that computes on a CPU what is served: on GPUs the graphs are fp32."""
+        return self.precision if self.profile == "cpu" else "fp32"
+
 
 class Scoring(Section):
     """The ad engine's client of Triton. The address is `triton`."""

@@ -111,7 +111,7 @@ def audit_queries(settings: Settings, queries: Sequence[str]) -> Audit[VectorRea
 def _audit_version(
     found: Audit[VectorRead], settings: Settings, control: Control, version: int, queries: Sequence[str]
 ) -> None:
-    precision = settings.serving.precision if settings.serving.profile == "cpu" else "fp32"
+    precision = settings.serving.served_precision
     try:
         student = OnnxStudent.open(path_of(versions_of(settings), version), precision=precision, threads=1)
     except (VersionError, OSError):

@@ -187,7 +187,7 @@ class _Watcher:
             return ()
         first, last = (int(scoring[arm].rpartition("-")[2]) for arm in ("control", "treatment"))
         cold = of_run(self._settings.run_dir, cache_folder())
-        precision = self._settings.serving.precision if self._settings.serving.profile == "cpu" else "fp32"
+        precision = self._settings.serving.served_precision
         return compare(versions_of(self._settings), first, last, cold.unseen, precision=precision)
 
 

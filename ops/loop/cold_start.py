@@ -202,7 +202,7 @@ def _make(
     )
     if kind == "representation":
         say(f"first students: vectors of {len(labels.items):,} items")
-        precision = settings.serving.precision if settings.serving.profile == "cpu" else "fp32"
+        precision = settings.serving.served_precision
         item_vectors.save(item_vectors.compute(version, labels.items, precision=precision), version)
 
 

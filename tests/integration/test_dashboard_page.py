@@ -23,6 +23,7 @@ from ops.stack.ports import free_port
 from streams.rows import TABLES
 from tests.integration import dashboard_traffic as traffic
 from tests.integration.browser import Page, Running, browsing, luminance, serving, too_wide, until
+from tests.integration.dashboard_pages import drawn
 
 pytestmark = pytest.mark.integration
 
@@ -129,7 +130,7 @@ def shown(page: Page, rows: traffic.Rows) -> Page:
     page.open()
     until(lambda: "%" in page.text("#metric-ctr .effect"), "an effect on CTR", timeout_s=PATIENCE_S)
     until(
-        lambda: page.run("return document.querySelectorAll('[data-drawn]').length") >= 5,
+        lambda: drawn(page) >= 5,
         "the charts",
         timeout_s=PATIENCE_S,
     )
@@ -265,7 +266,7 @@ def test_a_narrow_screen_needs_no_sideways_scrolling(shown: Page, place: str) ->
     shown.open(place)
     until(lambda: "%" in shown.text("#metric-ctr .effect"), "an effect on CTR", timeout_s=PATIENCE_S)
     until(
-        lambda: shown.run("return document.querySelectorAll('[data-drawn]').length") >= 5,
+        lambda: drawn(shown) >= 5,
         "the charts",
         timeout_s=PATIENCE_S,
     )
@@ -320,7 +321,7 @@ def test_it_asks_nobody_but_its_own_server_and_has_no_complaints(shown: Page) ->
     assert [name for name in asked if not name.startswith((shown.url, "data:"))] == []
     shown.open("#look?query=coffee&item=item-00003")
     until(
-        lambda: shown.run("return document.querySelectorAll('[data-drawn]').length") >= 5,
+        lambda: drawn(shown) >= 5,
         "the charts",
         timeout_s=PATIENCE_S,
     )

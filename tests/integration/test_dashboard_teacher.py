@@ -15,17 +15,14 @@ from selenium.webdriver.common.by import By
 from starlette.applications import Starlette
 
 from ops.clickhouse.publishing import connected, publish
-from ops.dashboard.app import create_app
-from ops.dashboard.lag import LagWatch
-from ops.dashboard.source import Source
-from ops.experiments.states import StateReader
 from ops.settings import Settings
 from ops.stack.ports import free_port
 from streams.rows import TABLES
 from teacher.rows import judgement_row, report_rows
 from tests.integration import dashboard_judgements as made
 from tests.integration import dashboard_traffic as traffic
-from tests.integration.browser import Page, Running, browsing, luminance, serving, too_wide, until
+from tests.integration.browser import Page, browsing, luminance, serving, too_wide, until
+from tests.integration.dashboard_pages import app_of
 from tests.integration.test_dashboard_process import Metrics
 
 pytestmark = pytest.mark.integration
@@ -46,15 +43,7 @@ def store(embedded_client: Client) -> Client:
 @pytest.fixture(scope="module")
 def app(store: Client, tmp_path_factory: pytest.TempPathFactory) -> Starlette:
     settings = Settings.model_validate({"run_dir": tmp_path_factory.mktemp("run"), "kafka": "127.0.0.1:1"})
-    source = Source(
-        settings,
-        report_client=store,
-        flow_client=store,
-        request_client=store,
-        lag=LagWatch(settings, settings.kafka),
-        states=cast(StateReader, Running()),
-    )
-    return create_app(settings, source)
+    return app_of(store, settings)
 
 
 @pytest.fixture(scope="module")

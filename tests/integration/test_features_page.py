@@ -6,7 +6,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 import pytest
@@ -16,15 +16,12 @@ from starlette.applications import Starlette
 from ops import heartbeat
 from ops.clickhouse.inserting import Inserter
 from ops.dashboard import feature_queries
-from ops.dashboard.app import create_app
-from ops.dashboard.lag import LagWatch
-from ops.dashboard.source import Source
-from ops.experiments.states import StateReader
 from ops.features_audit import AuditedReads
 from ops.settings import Settings
 from ops.stack.ports import free_port
 from streams.rows import TABLES
-from tests.integration.browser import Page, Running, browsing, serving, too_wide, until
+from tests.integration.browser import Page, browsing, serving, too_wide, until
+from tests.integration.dashboard_pages import app_of
 
 pytestmark = pytest.mark.integration
 
@@ -48,15 +45,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 @pytest.fixture(scope="module")
 def app(store: Client, settings: Settings) -> Starlette:
-    source = Source(
-        settings,
-        report_client=store,
-        flow_client=store,
-        request_client=store,
-        lag=LagWatch(settings, settings.kafka),
-        states=cast(StateReader, Running()),
-    )
-    return create_app(settings, source)
+    return app_of(store, settings)
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -246,6 +247,10 @@ def test_parts_of_the_loop_and_no_others_are_shown(shown: Page) -> None:
     ]
 
 
+def shows_only(page: Page, state: str) -> bool:
+    return set(texts(page, "#list-table td .state")) == {state}
+
+
 def test_the_list_of_sampled_pairs_is_filtered_and_turned(shown: Page, rows: Rows) -> None:
     ordered = sorted(rows["sampled_pairs"], key=lambda row: -row["event_time"])
     assert set(listed(shown)) == set(pairs(ordered[:50]))
@@ -266,10 +271,10 @@ def test_the_list_of_sampled_pairs_is_filtered_and_turned(shown: Page, rows: Row
     choose(shown, "lane", "")
     for state in ("expired", "refused"):
         choose(shown, "state", state)
-        until(lambda: set(texts(shown, "#list-table td .state")) == {state}, state)  # noqa: B023
+        until(partial(shows_only, shown, state), state)
         assert len(listed(shown)) == 1
     choose(shown, "state", "judged")
-    until(lambda: set(texts(shown, "#list-table td .state")) == {"judged"}, "judged ones")
+    until(partial(shows_only, shown, "judged"), "judged ones")
     assert set(texts(shown, "#list-table .grade")) == {"E", "S"}
     shown.driver.find_element(By.NAME, "q").send_keys("LAMP model 3")
     until(lambda: {query for query, _ in listed(shown)} == {"lamp model 3"}, "lamps")

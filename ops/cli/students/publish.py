@@ -117,7 +117,7 @@ def _store_vectors(context: Context, settings: Settings, version: Path, items: P
     vectors = item_vectors.compute(
         version,
         listed,
-        precision=settings.serving.precision if settings.serving.profile == "cpu" else "fp32",
+        precision=settings.serving.served_precision,
         threads=settings.triton_server.threads,
     )
     item_vectors.save(vectors, version)
