@@ -23,6 +23,7 @@ from streams.records import (
     ItemEngagement,
     QueryStatistics,
     ShopperHistory,
+    StudentStep,
     TrafficClass,
 )
 
@@ -35,6 +36,7 @@ _item = msgspec.json.Decoder(CatalogueItem).decode
 _judged = msgspec.json.Decoder(JudgedPair).decode
 _statistics = msgspec.json.Decoder(QueryStatistics).decode
 _history = msgspec.json.Decoder(ShopperHistory).decode
+_step = msgspec.json.Decoder(StudentStep).decode
 _CLASSES = frozenset(each.value for each in TrafficClass)
 
 
@@ -131,6 +133,18 @@ def judged_pair(record: ConsumerRecord) -> JudgedPair:
     _check_text("item_id", pair.item_id, MAX_ID_CHARS)
     _check_text("content_hash", pair.content_hash, MAX_ID_CHARS)
     return pair
+
+
+def student_step(record: ConsumerRecord, limits: Limits) -> StudentStep:
+    """Return the step of a record of `relevance.students`. Raises RefusedError."""
+    try:
+        key, step = (record.key or b"").decode(), _step(record.value or b"")
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise RefusedError("not_a_student_step", str(error)) from error
+    _check_key(key, step.kind)
+    _check_time("at_ms", step.at_ms, limits)
+    _check_counts(step.kind, step.version, step.champion, step.challenger, step.previous)
+    return step
 
 
 def dead_letter(record: ConsumerRecord, error: RefusedError, *, at_ms: int) -> DeadLetter:

@@ -1,5 +1,5 @@
-"""The pusher: `engagement.windows`, `catalogue.items`, `queries.statistics`, `shoppers.history` and
-`relevance.judgements` from Kafka into the feature store.
+"""The pusher: `engagement.windows`, `catalogue.items`, `queries.statistics`, `shoppers.history`,
+`relevance.judgements` and, of the versions that `relevance.students` names, the item vectors into the feature store.
 
 Offsets are committed when both stores have the rows, so nothing is lost; what comes again changes nothing
 (`feature_store.writing`, `feature_store.engagement`). While a batch can't be written nothing more is read: the
@@ -30,6 +30,7 @@ from feature_store.content import ContentChange, changes, pairs_to_judge_again
 from feature_store.definitions import (
     AS_OF,
     ITEM_CONTENT,
+    ITEM_VECTORS,
     PAIR_ENGAGEMENT,
     QUERY_STATISTICS,
     SHOPPER_SEGMENT,
@@ -44,17 +45,19 @@ from feature_store.intake import (
     judged_pair,
     query_statistics_row,
     shopper_history_row,
+    student_step,
 )
 from feature_store.judged import JudgedPair, JudgedPairs
 from feature_store.online import OnlineStoreCorruptError, OnlineStoreError
 from feature_store.rows import FeatureRow
+from feature_store.version_vectors import VersionVectors
 from feature_store.writing import FeatureWriter, Written
 from ops.batch_loop import CONSUMER_OPTIONS, BatchLoop, line
 from ops.kafka import consumer as open_consumer
 from ops.kafka import producer as open_producer
 from ops.settings import Settings
 from streams.dead_letters import DeadLetter
-from streams.records import EngagementWindow, Pair
+from streams.records import EngagementWindow, Pair, StudentStep
 from streams.rows import to_blocks
 from streams.topics import (
     CATALOGUE_ITEMS,
@@ -65,11 +68,19 @@ from streams.topics import (
     PAIRS,
     QUERIES_STATISTICS,
     SHOPPERS_HISTORY,
+    STUDENTS,
 )
 
 logger = logging.getLogger(__name__)
 
-SOURCES = (ENGAGEMENT_WINDOWS, CATALOGUE_ITEMS, QUERIES_STATISTICS, SHOPPERS_HISTORY, JUDGEMENTS)
+SOURCES = (
+    ENGAGEMENT_WINDOWS,
+    CATALOGUE_ITEMS,
+    QUERIES_STATISTICS,
+    SHOPPERS_HISTORY,
+    JUDGEMENTS,
+    STUDENTS,
+)
 #: Records that are a row each: its view, and what takes or refuses it.
 STATEMENTS: dict[str, tuple[str, Callable[[ConsumerRecord, Limits], FeatureRow]]] = {
     QUERIES_STATISTICS: (QUERY_STATISTICS, query_statistics_row),
@@ -77,7 +88,7 @@ STATEMENTS: dict[str, tuple[str, Callable[[ConsumerRecord, Limits], FeatureRow]]
 }
 #: Views whose pushes a crash may have cut short between the stores. Items are not among them: their changes must be
 #: told first, and their records come again.
-SETTLED = (PAIR_ENGAGEMENT, QUERY_STATISTICS, SHOPPER_SEGMENT)
+SETTLED = (PAIR_ENGAGEMENT, QUERY_STATISTICS, SHOPPER_SEGMENT, ITEM_VECTORS)
 SEND_TIMEOUT_S = 30
 #: How often hours are packed and expired rows leave sqlite.
 TIDY_EVERY_S = 900.0
@@ -167,6 +178,7 @@ class _Batch:
         self._producer = producer
         self._writer = writer
         self._judged_pairs = JudgedPairs(settings)
+        self._vectors = VersionVectors(settings)
         self._progress = progress
         self._settled = False
         self._tidy_at_s = time.monotonic() + TIDY_EVERY_S
@@ -179,6 +191,7 @@ class _Batch:
         self._judged: list[JudgedPair] = []
         self._judged_offsets: dict[int, int] = {}
         self._dead_letters: list[DeadLetter] = []
+        self._steps: list[StudentStep] = []
         self._rows = 0
 
     def start_at(self, partition: TopicPartition) -> int | None:
@@ -203,6 +216,8 @@ class _Batch:
                 view, row_of = STATEMENTS[record.topic]
                 self._said.setdefault(view, []).append(row_of(record, limits))
                 self._rows += 1
+            elif record.topic == STUDENTS:
+                self._steps.append(student_step(record, limits))
             else:
                 self._judged.append(judged_pair(record))
                 self._rows += 1
@@ -234,6 +249,10 @@ class _Batch:
         for view in list(self._said):
             self._count(view, self._writer.write(view, self._said[view]), self._said[view])
             del self._said[view]
+        for table in self._vectors.of(self._steps):
+            for rows in table:
+                self._count(ITEM_VECTORS, self._writer.write(ITEM_VECTORS, rows), rows)
+        self._steps = []
         if self._dead_letters:
             self._deliver(self._dead_letters)
             self._progress.dead_letters += len(self._dead_letters)

@@ -6,24 +6,22 @@ A table belongs to the version that made it and says so; there is no way to ask 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from zipfile import BadZipFile
 
 import numpy as np
 
-from feature_store.definitions import ITEM_VECTORS
 from feature_store.rows import FeatureRow
-from feature_store.writing import FeatureWriter, Written
 from streams.item_text import content_hash
 from students.batching import Floats
 from students.export.onnx_student import OnnxStudent
 from students.version_folder import Precision, VersionError, read_manifest, student_version
 
 FILE = "item_vectors.npz"
-#: Items of one push to the feature store.
-PUSH_ROWS = 5_000
+#: Items of one push to the feature store: as lists of numbers they take ten times the table's memory.
+PUSH_ROWS = 1_000
 
 
 class WrongVersionError(ValueError):
@@ -121,16 +119,17 @@ def load(folder: Path) -> ItemVectors:
     return found
 
 
-def push(writer: FeatureWriter, vectors: ItemVectors, *, event_us: int) -> list[Written]:
-    """Write a table to the feature store under its version's key. Raises OnlineStoreError, OSError."""
+def rows(vectors: ItemVectors, *, event_us: int) -> Iterator[list[FeatureRow]]:
+    """Yield a table as rows of the feature store's `item_vectors` under its version's key, a push at a time."""
     name = student_version("representation", vectors.version)
-    rows = [
-        FeatureRow((item_id, name), {"vector": vector.tolist(), "content_hash": text_hash}, event_us)
-        for item_id, text_hash, vector in zip(
-            vectors.item_ids, vectors.content_hashes, vectors.matrix, strict=True
-        )
-    ]
-    return [
-        writer.write(ITEM_VECTORS, rows[start : start + PUSH_ROWS])
-        for start in range(0, len(rows), PUSH_ROWS)
-    ]
+    for start in range(0, len(vectors.item_ids), PUSH_ROWS):
+        part = slice(start, start + PUSH_ROWS)
+        yield [
+            FeatureRow((item_id, name), {"vector": vector, "content_hash": text_hash}, event_us)
+            for item_id, text_hash, vector in zip(
+                vectors.item_ids[part],
+                vectors.content_hashes[part],
+                vectors.matrix[part].tolist(),
+                strict=True,
+            )
+        ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from feature_store.rows import FeatureRow
-from streams.records import EngagementWindow, ItemEngagement
+from streams.records import EngagementWindow, ItemEngagement, StudentStep
 
 NOW_MS = 1_800_000_000_000
 
@@ -30,3 +30,23 @@ def window(
         updated_ms=updated_ms,
         items=[ItemEngagement(item, shown, clicks, 0, shown / 4) for item, shown, clicks in counts],
     )
+
+
+def step(kind: str, *, version: int, **values: Any) -> StudentStep:
+    """Return a step of a version, by default its publication as what serves nothing yet."""
+    fields: dict[str, Any] = {
+        "step_id": 1,
+        "step": "published",
+        "kind": kind,
+        "version": version,
+        "parent": 0,
+        "offsets": {},
+        "gate": {},
+        "decision": "",
+        "champion": 0,
+        "challenger": 0,
+        "previous": 0,
+        "pinned": False,
+        "at_ms": NOW_MS,
+    }
+    return StudentStep(**(fields | values))

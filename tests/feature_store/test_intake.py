@@ -20,6 +20,7 @@ from feature_store.intake import (
     judged_pair,
     query_statistics_row,
     shopper_history_row,
+    student_step,
 )
 from feature_store.judged import JudgedPair
 from streams.topics import (
@@ -28,8 +29,9 @@ from streams.topics import (
     JUDGEMENTS,
     QUERIES_STATISTICS,
     SHOPPERS_HISTORY,
+    STUDENTS,
 )
-from tests.feature_store.samples import NOW_MS, window
+from tests.feature_store.samples import NOW_MS, step, window
 
 LIMITS = Limits(now_ms=NOW_MS, max_future_ms=1000)
 
@@ -57,6 +59,7 @@ def test_any_bytes_are_taken_or_refused(value: bytes) -> None:
         (catalogue_row, CATALOGUE_ITEMS),
         (query_statistics_row, QUERIES_STATISTICS),
         (shopper_history_row, SHOPPERS_HISTORY),
+        (student_step, STUDENTS),
     ):
         record = _record(topic, value, key=value)
         try:
@@ -185,3 +188,31 @@ def test_of_a_judgement_the_pair_and_its_text_are_kept() -> None:
     for bad in (b'{"query":"","item_id":"i1","content_hash":"h"}', b'{"query":"mug","item_id":"i1"}', None):
         with pytest.raises(RefusedError):
             judged_pair(_record(JUDGEMENTS, bad))
+
+
+def _step(**fields: Any) -> bytes:
+    return msgspec.json.encode(msgspec.to_builtins(step("representation", version=3)) | fields)
+
+
+def test_a_step_of_a_student_is_taken() -> None:
+    record = _record(STUDENTS, _step(), key=b"representation")
+    assert student_step(record, LIMITS) == step("representation", version=3)
+
+
+@pytest.mark.parametrize(
+    ("value", "key", "reason"),
+    [
+        (None, b"representation", "not_a_student_step"),
+        (b"{", b"representation", "not_a_student_step"),
+        (_step(version="3"), b"representation", "not_a_student_step"),
+        (_step(), b"interaction", "wrong_key"),
+        (_step(), b"\xff", "not_a_student_step"),
+        (_step(champion=-1), b"representation", "wrong_count"),
+        (_step(version=1 << 60), b"representation", "wrong_count"),
+        (_step(at_ms=NOW_MS + 5000), b"representation", "wrong_time"),
+    ],
+)
+def test_a_step_that_is_none_is_refused(value: bytes | None, key: bytes, reason: str) -> None:
+    with pytest.raises(RefusedError) as refused:
+        student_step(_record(STUDENTS, value, key=key), LIMITS)
+    assert refused.value.reason == reason

@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 from kafka import KafkaProducer
 
 from feature_store.content import content_row
+from feature_store.definitions import ITEM_VECTORS
 from feature_store.engagement import merge
 from feature_store.judged import JudgedPair, JudgedPairs
 from feature_store.pusher import Progress, run_pusher
@@ -24,13 +26,26 @@ from feature_store.reader import FeatureReader
 from feature_store.store import apply
 from feature_store.writing import FeatureWriter
 from ops.kafka import consumer, ensure_topics, producer
+from ops.scoring import item_vectors
 from ops.settings import Settings
 from streams.item_text import content_hash
 from streams.records import CatalogueItem, EngagementWindow, Pair
-from streams.topics import CATALOGUE_ITEMS, DEAD_LETTERS, ENGAGEMENT_WINDOWS, JUDGEMENTS, PAIRS, TOPICS
-from tests.feature_store.samples import window
+from streams.topics import (
+    CATALOGUE_ITEMS,
+    DEAD_LETTERS,
+    ENGAGEMENT_WINDOWS,
+    JUDGEMENTS,
+    PAIRS,
+    STUDENTS,
+    TOPICS,
+)
+from students.export.export import export_version
+from students.publishing.repository import versions_of
+from tests.feature_store.samples import step, window
 from tests.integration.conftest import ROOT
 from tests.integration.feature_pusher_process import settings_of
+from tests.integration.triton_server import LOOSE, small_student
+from tests.students.samples import write_small_encoder
 
 pytestmark = pytest.mark.integration
 
@@ -148,6 +163,39 @@ def test_windows_and_items_reach_both_stores(broker: str, tmp_path: Path) -> Non
     JudgedPairs(settings).path.unlink()
     with _pusher(settings, broker) as progress:
         _until(lambda: progress.judged_again == 3)
+
+
+def test_vectors_of_a_version_are_there_once_it_is_published(broker: str, tmp_path: Path) -> None:
+    settings = Settings.model_validate(
+        {"run_dir": str(tmp_path), "features": {"group": "test-vectors", "flush_within_s": 0.1}}
+    )
+    ensure_topics(settings, broker, TOPICS)
+    apply(settings)
+    student = small_student(write_small_encoder(tmp_path / "encoder"), "representation", seed=1)
+    items = [(f"i{number}", f"blue mug {number}") for number in range(40)]
+    pairs = [("blue mug", text) for _, text in items]
+    folder = export_version(student, versions_of(settings), pairs=pairs, now_ms=1, limits=LOOSE)
+    table = item_vectors.compute(folder, items, precision="fp32", threads=1)
+    item_vectors.save(table, folder)
+    sender = producer(settings, broker)
+    now_ms = time.time_ns() // 1_000_000
+    with _pusher(settings, broker) as progress:
+        _send(sender, STUDENTS, "representation", b"{broken")
+        _send(sender, STUDENTS, "interaction", step("interaction", version=2, at_ms=now_ms))
+        _send(sender, STUDENTS, "representation", step("representation", version=1, at_ms=now_ms))
+        _until(lambda: progress.history[ITEM_VECTORS] >= len(items) and progress.dead_letters >= 1)
+        # The step that follows names the version again, which changes nothing.
+        after = step("representation", version=1, step="pinned", champion=1, step_id=2, at_ms=now_ms)
+        seen = progress.records
+        _send(sender, STUDENTS, "representation", after)
+        _until(lambda: progress.records > seen)
+    assert (progress.history[ITEM_VECTORS], progress.trouble) == (len(items), "")
+    sender.close()
+    reader = FeatureReader(settings)
+    found = reader.vectors("representation-1", ["i7", "nowhere"])
+    reader.close()
+    assert found.known.tolist() == [True, False]
+    np.testing.assert_array_equal(found.matrix[0], table.matrix[7])
 
 
 def test_a_judgement_on_a_text_that_is_no_more_is_asked_for_once(broker: str, tmp_path: Path) -> None:

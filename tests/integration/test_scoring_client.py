@@ -16,6 +16,7 @@ import pytest
 from clickhouse_connect.driver.client import Client
 from kafka import KafkaConsumer
 
+from feature_store.definitions import ITEM_VECTORS
 from feature_store.reader import FeatureReader
 from feature_store.store import apply
 from feature_store.writing import FeatureWriter
@@ -187,7 +188,8 @@ def test_vectors_come_from_the_feature_store_too(server: Serving, tmp_path: Path
     apply(settings)
     table = item_vectors.load(versions_of(server.settings) / "3")
     writer = FeatureWriter(settings)
-    written = item_vectors.push(writer, table, event_us=time.time_ns() // 1000)
+    parts = item_vectors.rows(table, event_us=time.time_ns() // 1000)
+    written = [writer.write(ITEM_VECTORS, rows) for rows in parts]
     writer.close()
     assert sum(each.online for each in written) == 110
     reader = FeatureReader(settings)

@@ -13,6 +13,7 @@ import pytest
 
 from feature_store.audit import Audit
 from feature_store.audit_views import StoredRead, audit_view, read_now
+from feature_store.definitions import ITEM_VECTORS
 from feature_store.online import open_reads
 from feature_store.push_log import PushLog
 from feature_store.store import apply
@@ -20,6 +21,7 @@ from feature_store.writing import FeatureWriter, now_us
 from ops import vectors_audit
 from ops.features_audit import audit_stored
 from ops.scoring import item_vectors
+from ops.scoring.item_vectors import ItemVectors
 from ops.settings import Settings
 from ops.vectors_audit import VectorRead, audit_queries, audit_tables, same_direction
 from students.publishing.repository import versions_of
@@ -46,11 +48,16 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
             folder = replace(running, encoder=own).export("representation", seed=seed)
             table = item_vectors.compute(folder, ITEMS, precision="int8", threads=1)
             item_vectors.save(table, folder)
-            item_vectors.push(writer, table, event_us=time.time_ns() // 1000 - 1_000_000)
+            _push(writer, table)
             with running.publisher() as publisher:
                 publisher.publish(folder)
         writer.close()
         yield running
+
+
+def _push(writer: FeatureWriter, table: ItemVectors) -> None:
+    for rows in item_vectors.rows(table, event_us=time.time_ns() // 1000 - 1_000_000):
+        writer.write(ITEM_VECTORS, rows)
 
 
 def _stored(settings: Settings) -> list[StoredRead]:
@@ -105,7 +112,7 @@ def test_a_store_whose_vectors_are_of_another_version_differs(server: Serving, t
     store = apply(settings)
     writer = FeatureWriter(settings)
     table = item_vectors.load(versions_of(server.settings) / "1")
-    item_vectors.push(writer, table, event_us=time.time_ns() // 1000 - 1_000_000)
+    _push(writer, table)
     view = writer.definitions.item_vectors
     with closing(open_reads(settings)) as online:
         reads = read_now(

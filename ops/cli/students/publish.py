@@ -45,7 +45,7 @@ class ItemLine(msgspec.Struct, frozen=True):
 @click.command(
     epilog="\b\nExamples:\n  relevance students publish .relevance/students/versions/12\n"
     "  relevance students publish runs/first/student --pairs judgements.jsonl --promote\n"
-    "  relevance students publish runs/towers/student --pairs judgements.jsonl --items items.jsonl --push"
+    "  relevance students publish runs/towers/student --pairs judgements.jsonl --items items.jsonl"
 )
 @click.argument("folder", type=FOLDER)
 @click.option(
@@ -54,7 +54,6 @@ class ItemLine(msgspec.Struct, frozen=True):
 @click.option(
     "--items", type=FILE, help="JSON lines of items whose vectors are stored with a representation student."
 )
-@click.option("--push", is_flag=True, help="Write the items' vectors to the feature store too.")
 @click.option("--parent", type=click.IntRange(0), default=0, help="The version it was trained from.")
 @click.option("--promote", is_flag=True, help="Make it the champion at once.")
 @click.option("--decision", default="", help="Why, for the record.")
@@ -65,7 +64,6 @@ def publish(
     folder: Path,
     pairs: Path | None,
     items: Path | None,
-    push: bool,
     parent: int,
     promote: bool,
     decision: str,
@@ -78,7 +76,7 @@ def publish(
     try:
         version = _exported(context, settings, folder, pairs=pairs, parent=parent)
         if items is not None:
-            _store_vectors(context, settings, version, items, push=push)
+            _store_vectors(context, settings, version, items)
     except EXPECTED as error:
         raise CommandError(str(error)) from error
     with publisher_of(settings) as publisher:
@@ -109,7 +107,7 @@ def _exported(context: Context, settings: Settings, folder: Path, *, pairs: Path
     return made
 
 
-def _store_vectors(context: Context, settings: Settings, version: Path, items: Path, *, push: bool) -> None:
+def _store_vectors(context: Context, settings: Settings, version: Path, items: Path) -> None:
     from ops.scoring import item_vectors
 
     listed = [(each.item_id, each.item_text or _text(each)) for each in _lines(items, ItemLine)]
@@ -124,11 +122,6 @@ def _store_vectors(context: Context, settings: Settings, version: Path, items: P
     context.console.print(
         f"{len(listed):,} item vectors in {time.monotonic() - began_s:.1f} s beside {version}"
     )
-    if push:
-        from feature_store.writing import FeatureWriter
-
-        written = item_vectors.push(FeatureWriter(settings), vectors, event_us=time.time_ns() // 1000)
-        context.console.print(f"{sum(each.online for each in written):,} of them new in the feature store")
 
 
 def _text(line: ItemLine) -> str:
