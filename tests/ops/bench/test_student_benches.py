@@ -5,17 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from ops.bench import student_ablation, student_answers, student_learning_curve
+from ops.bench import student_ablation, student_answers, student_learning_curve, student_scoring
 from ops.bench.student_answers import SCALE, by_people, judged, pairs_to_learn_from
 from ops.bench.student_learning_curve import at_least, rows_of
 from ops.bench.student_speed import ours, plain
 from ops.bench.teacher_quality import Answer
 from ops.settings import Students as Settings
 from ops.shop.judged_pairs import JudgedPair
+from students import saved
+from students.saved import Paradigm
 from teacher.parsing import Refusal, RefusalReason
+from tests.integration.triton_server import small_student
 from tests.ops.cli.students.test_commands import judgements
 from tests.students.samples import examples, write_small_encoder
 from tests.students.tiny import tiny_settings
@@ -81,6 +85,45 @@ def test_the_learning_curve_prints_every_row(folder: Path) -> None:
     for row in ("people 6", "teacher 12", "teacher 30", "people 6 teacher 30"):
         assert f"\n{row} " in told.output
     assert "teacher 30 - people 6" in told.output
+
+
+@pytest.mark.parametrize("paradigm", ["interaction", "representation"])
+def test_every_way_to_score_is_measured(folder: Path, encoder: Path, paradigm: Paradigm) -> None:
+    saved.save(small_student(encoder, paradigm, seed=1), folder / "student")
+    arguments = [
+        "--student",
+        "student",
+        "--answers",
+        "answers",
+        "--pairs",
+        "20",
+        "--page",
+        "4",
+        "--calls",
+        "3",
+    ]
+    told = CliRunner().invoke(student_scoring.main, arguments)
+    assert told.exit_code == 0, told.output
+    assert "90 pairs of 30 unseen queries" in told.output
+    for way in ("torch fp32", "torch bf16", "ONNX fp32", "ONNX fp16", "ONNX int8"):
+        assert f"\n{way} " in told.output
+    assert "ONNX int8 - torch fp32" in told.output
+
+
+def test_the_ways_take_turns_and_the_first_call_does_not_count() -> None:
+    asked: list[str] = []
+
+    def way(name: str) -> student_scoring.Score:
+        def score(pairs: student_scoring.Pairs) -> np.ndarray:
+            asked.append(f"{name}{len(pairs)}")
+            return np.zeros(len(pairs), np.float32)
+
+        return score
+
+    took = student_scoring.in_turn({"a": way("a"), "b": way("b")}, [[("q", "i")], [("q", "i")] * 2])
+    assert asked == ["a1", "b1", "a1", "b1", "a2", "b2"]
+    assert [len(took[name]) for name in "ab"] == [2, 2]
+    assert student_scoring.pairs_per_s([0.5, 2.0, 1.0], 10) == 10
 
 
 def test_a_persons_grade_holds_over_the_teachers() -> None:
