@@ -21,6 +21,7 @@ from dataclasses import dataclass
 import click
 import numpy as np
 
+from ops.bench.estimates import told
 from ops.bench.machine import announce
 from ops.evaluation import bootstrap
 from ops.evaluation.metrics import METRICS
@@ -166,15 +167,13 @@ def main(
         shop = traffic(
             seed=seed, items=items, query_count=query_count, periods=periods, watched_queries=watched
         )
-        told = ", ".join(f"{len(each):,}" for each in shop.periods)
-        print(f"seed {seed}: pairs by period {told}; {len(shop.watched):,} watched", flush=True)
+        sizes = ", ".join(f"{len(each):,}" for each in shop.periods)
+        print(f"seed {seed}: pairs by period {sizes}; {len(shop.watched):,} watched", flush=True)
         opening = shop.periods[0][:first]
         student = untrained(described("interaction", ESCI, settings.students), settings.students)
         train(student, [each.example for each in opening], settings=settings.students)
         start = scored_by(student, shop.watched)
-        print(
-            f"{'first student':<22} AUC {_told(bootstrap.estimate(METRICS['auc'], start, _weights(start)))}"
-        )
+        print(f"{'first student':<22} AUC {told(bootstrap.estimate(METRICS['auc'], start, _weights(start)))}")
         begun = states.after(
             State(), Taken(new=opening), "passed", watched=(), trainer=settings.trainer, gate=settings.gate
         )
@@ -188,8 +187,8 @@ def main(
             now = scored_by(made, shop.watched)
             difference = bootstrap.difference(METRICS["auc"], now, start, _weights(start))
             print(
-                f"{name:<22} AUC {_told(bootstrap.estimate(METRICS['auc'], now, _weights(now)))}, "
-                f"change {_told(difference, sign='+')}, {time.monotonic() - began_s:.0f} s",
+                f"{name:<22} AUC {told(bootstrap.estimate(METRICS['auc'], now, _weights(now)))}, "
+                f"change {told(difference, sign='+')}, {time.monotonic() - began_s:.0f} s",
                 flush=True,
             )
 
@@ -209,14 +208,6 @@ def _judged(query: str, item_id: str, text: str, label: str, traffic_class: str)
 
 def _weights(pairs: ScoredPairs) -> Floats:
     return bootstrap.resampled_weights(np.random.default_rng(7), queries=pairs.queries)
-
-
-def _told(found: bootstrap.Estimate, *, sign: str = "") -> str:
-    if found.value is None:
-        return f"none ({found.why})"
-    if found.lower is None or found.upper is None:
-        return f"{found.value:{sign}.4f} ({found.why})"
-    return f"{found.value:{sign}.4f} [{found.lower:{sign}.4f}, {found.upper:{sign}.4f}]"
 
 
 if __name__ == "__main__":
