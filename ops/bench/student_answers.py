@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Collection, Sequence
+from itertools import zip_longest
 from pathlib import Path
 
 import click
@@ -33,7 +34,8 @@ def pairs_to_learn_from(
     """Return pairs of queries that are not in `unseen`, at most `per_query` of each, in an order drawn once.
 
     A smaller count gives the beginning of a larger one. Queries of the shop count once each, however often they
-    are asked: most are of the tail. A real catalogue may have fewer than `count`.
+    are asked: most are of the tail. A real catalogue may have fewer than `count`; it has few queries with many pairs,
+    so each gives one pair in turn.
     """
     if name == "shop":
         return _shop_pairs(count, per_query=per_query, unseen=unseen)
@@ -47,7 +49,8 @@ def pairs_to_learn_from(
         by_query.setdefault(each.query, []).append(each)
     order = sorted(by_query)
     random.Random(f"student pairs {name}").shuffle(order)
-    return [each for query in order for each in by_query[query]][:count]
+    in_turn = zip_longest(*(by_query[query] for query in order))
+    return [each for turn in in_turn for each in turn if each][:count]
 
 
 def _shop_pairs(count: int, *, per_query: int, unseen: Collection[str]) -> list[JudgedPair]:

@@ -160,6 +160,27 @@ def test_pairs_to_learn_from_are_nested_and_of_other_queries() -> None:
     assert {pair.grade for pair in more} <= set(SCALE.labels)
 
 
+def test_a_few_real_pairs_are_of_all_queries(monkeypatch: pytest.MonkeyPatch) -> None:
+    pairs = [
+        JudgedPair(
+            query=f"q{number % 7}",
+            item_id=str(number),
+            item_text=str(number),
+            grade="E",
+            traffic_class="",
+            source="esci",
+        )
+        # Of the last queries there are fewer.
+        for number in range(40)
+    ]
+    monkeypatch.setattr(student_answers, "real_pairs", lambda *_, **__: pairs)
+    few = pairs_to_learn_from("esci", Path(), count=7, per_query=40, unseen=())
+    assert len({pair.query for pair in few}) == 7
+    every = pairs_to_learn_from("esci", Path(), count=90, per_query=40, unseen={"q3"})
+    assert {pair.item_id for pair in every} == {pair.item_id for pair in pairs if pair.query != "q3"}
+    assert len(every) == 34
+
+
 def test_speed_is_measured_of_the_same_layers(encoder: Path) -> None:
     settings = tiny_settings(encoder, interaction_layers=1)
     for made in (ours(examples(2), settings, "interaction"), plain(examples(2), settings, "interaction")):
