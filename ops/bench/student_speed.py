@@ -25,6 +25,7 @@ from typing import Any
 import click
 import torch
 from transformers import AutoModelForSequenceClassification
+from transformers.utils import logging as hugging_face_logging
 
 from ops.bench.machine import announce
 from ops.bench.student_answers import SCALE, pairs_to_learn_from
@@ -78,6 +79,9 @@ def ours(examples: Sequence[TrainingExample], settings: Settings, paradigm: Para
 def plain(examples: Sequence[TrainingExample], settings: Settings, paradigm: Paradigm) -> Measured:
     """Train one epoch as a plain script on transformers would. Cross-encoder only."""
     torch.manual_seed(settings.seed)
+    # A head that starts from nothing is what is wanted here.
+    hugging_face_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    hugging_face_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     folder = start_of(settings)
     model: Any = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=len(SCALE.labels))
     keep_layers(getattr(model, model.base_model_prefix), range(settings.interaction_layers))
