@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 
+import msgspec
 import numpy as np
 
 from ops.bench.machine import announce
@@ -75,17 +76,12 @@ def beside_onnxruntime(bench: Bench, version: int) -> None:
         threads=arguments.threads,
     )
     run = bare.runner("interaction", PAIR_INPUTS)
-    rng = np.random.default_rng(0)
     print(
         f"\npairs/s of length {LENGTH}, {arguments.layers} layers {arguments.precision}: bare onnxruntime, Triton"
     )
     with contextlib.closing(bench.control()) as control:
         for size in arguments.batches:
-            batch = Inputs(
-                input_ids=rng.integers(1000, 20_000, (size, LENGTH)),
-                attention_mask=np.ones((size, LENGTH), dtype=np.int64),
-                token_type_ids=np.zeros((size, LENGTH), dtype=np.int64),
-            )
+            batch = _tokens(size)
             arrays = {name: getattr(batch, name) for name in PAIR_INPUTS}
             ours, theirs = _in_turn(
                 partial(run, batch),
@@ -172,14 +168,32 @@ def parity(bench: Bench, *versions: int) -> None:
 
 
 def perf_analyzer(bench: Bench, tool: str) -> None:
-    """Print Triton's own tool's figures on the graph."""
+    """Print Triton's own tool's figures on the graph; tokens are ours, for its random ones are out of bounds."""
     address = bench.ready().grpc
-    shapes = [part for name in PAIR_INPUTS for part in ("--shape", f"{name}:{LENGTH}")]
+    batch = _tokens(1)
+    columns = {name: getattr(batch, name)[0].tolist() for name in PAIR_INPUTS}
+    data = {"data": [{name: {"content": found, "shape": [LENGTH]} for name, found in columns.items()}]}
+    file = bench.settings.run_dir / "perf-analyzer.json"
+    file.write_bytes(msgspec.json.encode(data))
     for size in bench.arguments.batches:
-        subprocess.run(
-            [tool, "-m", "interaction", "-i", "grpc", "-u", address, "-b", str(size), *shapes],
-            check=True,
-        )
+        print(f"\nperf_analyzer, batch {size}", flush=True)
+        given = ["-m", "interaction", "-i", "grpc", "-u", address, "-b", str(size), "--input-data", str(file)]
+        told = subprocess.run([tool, *given], check=False, capture_output=True, text=True)
+        if told.returncode:
+            raise RuntimeError(f"{tool} ended with {told.returncode}: {told.stdout}{told.stderr}")
+        # Of its report what can be set beside ours: throughput, and latency by percentile.
+        wanted = ("Throughput:", "p50 latency:", "p99 latency:")
+        print("\n".join(line for line in told.stdout.splitlines() if line.strip().startswith(wanted)))
+
+
+def _tokens(size: int) -> Inputs:
+    """Return a batch of `size` rows of `LENGTH` tokens, none of them padding."""
+    rng = np.random.default_rng(0)
+    return Inputs(
+        input_ids=rng.integers(1000, 20_000, (size, LENGTH)),
+        attention_mask=np.ones((size, LENGTH), dtype=np.int64),
+        token_type_ids=np.zeros((size, LENGTH), dtype=np.int64),
+    )
 
 
 def _in_turn(

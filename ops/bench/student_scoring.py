@@ -10,6 +10,7 @@ queries against the shop's truth or people's grades, its differences are from to
 
 from __future__ import annotations
 
+import dataclasses
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -96,7 +97,9 @@ def main(*, student: Path, answers: Path, name: str, pairs: int, page: int, roun
         }
         base = scorers[TORCH][0]
         for way in list(ways)[2:]:
-            scorers[way] = [base.with_scores(ways[way](texts).astype(np.float64))]
+            found = base.with_scores(ways[way](texts).astype(np.float64))
+            # Of the graphs only scores are asked, so that there is no accuracy to tell.
+            scorers[way] = [dataclasses.replace(found, predicted=None)]
         click.echo(f"\n{name}, {manifest.kind} student: {len(known)} pairs of {base.queries} unseen queries")
         compared = [(way, TORCH) for way in ways if way != TORCH]
         render(Context(), report({way: scorers[way] for way in ways}, compared, SCALE))

@@ -108,6 +108,11 @@ def test_every_way_to_score_is_measured(folder: Path, encoder: Path, paradigm: P
     for way in ("torch fp32", "torch bf16", "ONNX fp32", "ONNX fp16", "ONNX int8"):
         assert f"\n{way} " in told.output
     assert "ONNX int8 - torch fp32" in told.output
+    line = next(
+        line for line in told.output.splitlines() if line.startswith("ONNX int8 ") and " all " in line
+    )
+    # Its accuracy, the last column, would be torch's.
+    assert line.split()[-1] == "-"
 
 
 def test_the_ways_take_turns_and_the_first_call_does_not_count() -> None:
