@@ -43,6 +43,8 @@ logger = logging.getLogger(__name__)
 
 #: Between tries to deliver a champion, or to announce it, while the other side is away.
 DELIVER_EVERY_S = 5.0
+#: With no record for so long all that waited has been read: a poll of a backlog gives hundreds at once.
+CAUGHT_UP_S = 0.5
 #: `relevance students accept` leaves it in the folder; the next update takes the quarantined judgements in.
 ACCEPT = "accept"
 
@@ -164,6 +166,7 @@ class _Batch:
             before.state, golden_queries=golden.queries, held_out_share=settings.trainer.held_out_share
         )
         self._deliver_at_s = 0.0
+        self._taken_at_s = 0.0
         self._announced = False
         # The row of the last update may not have been sent before a crash; sent again it replaces itself.
         self._row_waits = before.lineage is not None
@@ -176,6 +179,7 @@ class _Batch:
     def take(self, record: ConsumerRecord) -> None:
         """Take a record in."""
         self._progress.records += 1
+        self._taken_at_s = time.monotonic()
         self._sorter.at(f"{record.topic}/{record.partition}", record.offset)
         try:
             judged = read(record.value, self._before.champion.description.scale)
@@ -186,8 +190,14 @@ class _Batch:
             self._sorter.add(judged)
 
     def is_full(self) -> bool:
-        """Tell whether there is enough for an update."""
-        return len(self._sorter.taken.judged) >= self._settings.trainer.update_judgements
+        """Tell whether there is enough for an update, and no more of it waiting in the topic.
+
+        What came during the last update is learned in the next one: else a trainer that once fell behind stays so.
+        """
+        taken, trainer = len(self._sorter.taken.judged), self._settings.trainer
+        if taken >= trainer.most_new:
+            return True
+        return taken >= trainer.update_judgements and time.monotonic() - self._taken_at_s >= CAUGHT_UP_S
 
     def write(self) -> None:
         """Make an update and save it, if there is enough for one; what went well is not repeated."""

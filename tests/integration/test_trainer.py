@@ -231,6 +231,20 @@ def test_killed_damaged_or_fed_garbage_it_uses_every_judgement_once(
     assert again.close
 
 
+def test_what_waits_in_the_topic_is_learned_in_one_update(empty_broker: str, tmp_path: Path) -> None:
+    place = Place(empty_broker, tmp_path)
+    sender = producer(place.settings, empty_broker)
+    place.send(sender, judgements(200, seed=31))
+    assert place.settings.trainer.update_judgements < 50
+    with place.thread():
+        _until(lambda: len(place.records()) >= 1)
+        place.send(sender, judgements(60, seed=32))
+        _until(lambda: place.sent <= set(place.used()))
+    sender.close()
+    first = place.records()[0]
+    assert len(first.used) + len(first.held_out) + first.golden_judgements == 200
+
+
 def test_a_full_disk_is_told_and_damages_nothing(empty_broker: str, tmp_path: Path) -> None:
     place = Place(empty_broker, tmp_path)
     sender = producer(place.settings, empty_broker)
