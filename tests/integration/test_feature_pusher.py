@@ -165,11 +165,12 @@ def test_windows_and_items_reach_both_stores(broker: str, tmp_path: Path) -> Non
         _until(lambda: progress.judged_again == 3)
 
 
-def test_vectors_of_a_version_are_there_once_it_is_published(broker: str, tmp_path: Path) -> None:
+def test_vectors_of_a_version_are_there_once_it_is_published(empty_broker: str, tmp_path: Path) -> None:
+    # Its own broker: who reads the steps of others' students would find these.
     settings = Settings.model_validate(
         {"run_dir": str(tmp_path), "features": {"group": "test-vectors", "flush_within_s": 0.1}}
     )
-    ensure_topics(settings, broker, TOPICS)
+    ensure_topics(settings, empty_broker, TOPICS)
     apply(settings)
     student = small_student(write_small_encoder(tmp_path / "encoder"), "representation", seed=1)
     items = [(f"i{number}", f"blue mug {number}") for number in range(40)]
@@ -177,9 +178,9 @@ def test_vectors_of_a_version_are_there_once_it_is_published(broker: str, tmp_pa
     folder = export_version(student, versions_of(settings), pairs=pairs, now_ms=1, limits=LOOSE)
     table = item_vectors.compute(folder, items, precision="fp32", threads=1)
     item_vectors.save(table, folder)
-    sender = producer(settings, broker)
+    sender = producer(settings, empty_broker)
     now_ms = time.time_ns() // 1_000_000
-    with _pusher(settings, broker) as progress:
+    with _pusher(settings, empty_broker) as progress:
         _send(sender, STUDENTS, "representation", b"{broken")
         _send(sender, STUDENTS, "interaction", step("interaction", version=2, at_ms=now_ms))
         _send(sender, STUDENTS, "representation", step("representation", version=1, at_ms=now_ms))
