@@ -35,9 +35,8 @@ from ops.evaluation import bootstrap
 from ops.evaluation.metrics import METRICS
 from ops.evaluation.pairs import ScoredPairs
 from ops.settings import Sampling, Students, load
-from ops.settings import Shop as ShopSettings
-from ops.shop import catalogue, queries
-from ops.shop.judged_pairs import EVALUATION_SEED, JudgedPair, shop_pairs
+from ops.shop.items import TrafficQuery
+from ops.shop.judged_pairs import JudgedPair, evaluation_shop, shop_pairs
 from ops.shop.shoppers import NOISE_CLICKS, RELEVANT_CLICKS
 from ops.shop.truth import GAINS, Grade
 from streams.item_text import query_text
@@ -66,11 +65,8 @@ class Shown:
     ctr: float
 
 
-def searches_of(seed: int = EVALUATION_SEED) -> dict[str, int]:
-    """Return how often each query of the evaluation's shop is searched, by its share of traffic."""
-    settings = ShopSettings(seed=seed)
-    generated = catalogue.generate(items=settings.items, seed=seed)
-    traffic, _ = queries.generate(generated, queries=settings.queries, seed=seed)
+def searches_of(traffic: Sequence[TrafficQuery]) -> dict[str, int]:
+    """Return how often each query is searched, by its share of traffic."""
     found: dict[str, int] = defaultdict(int)
     for each in traffic:
         found[query_text(each.text)] += max(1, round(each.share * SEARCHES))
@@ -182,15 +178,13 @@ def main(
     first, pool = kept[:start], [each for each in kept[start:] if each.judgement]
     if len(pool) < counts[-1]:
         raise click.ClickException(f"expected a pool of at least {counts[-1]} judgements, got {len(pool)}")
-    costs = [
-        each.judgement.prompt_tokens + each.judgement.completion_tokens for each in pool if each.judgement
-    ]
+    mean_tokens = float(np.mean([_tokens(each) for each in pool]))
     click.echo(
         f"first student: {len(first)} pairs of people; pool: {len(pool)} judgements of "
-        f"{len({each.pair.query for each in pool})} queries, {np.mean(costs):.0f} teacher tokens each; "
+        f"{len({each.pair.query for each in pool})} queries, {mean_tokens:.0f} teacher tokens each; "
         f"evaluated on {len(held_out)} pairs of {len(unseen)} other queries"
     )
-    searches = searches_of()
+    searches = searches_of(evaluation_shop().traffic)
     runs: dict[tuple[str, int], list[ScoredPairs]] = defaultdict(list)
     for seed in range(settings.students.seed, settings.students.seed + seeds):
         students = settings.students.model_copy(update={"seed": seed})
@@ -204,7 +198,7 @@ def main(
                 pool,
                 searches,
                 counts,
-                mean_tokens=float(np.mean(costs)),
+                mean_tokens=mean_tokens,
                 held_out=held_out,
                 students=students,
                 sampling=settings.sampling,

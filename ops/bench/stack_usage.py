@@ -16,17 +16,16 @@ import time
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import click
 
 from ops import heartbeat
 from ops.bench.machine import announce
 from ops.cli.context import Context
+from ops.servers.processes import PROC, shared_mb
 from ops.settings import load
 from ops.stack import run_lock
 
-PROC = Path("/proc")
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 SUPERVISOR = "supervisor"
 
@@ -47,10 +46,8 @@ def processes() -> dict[int, Process]:
         # One may end while it is read.
         with contextlib.suppress(OSError, IndexError):
             fields = (folder / "stat").read_text().rpartition(")")[2].split()
-            shared = (folder / "smaps_rollup").read_text().split("\nPss:")[1].split()[0]
-            found[int(folder.name)] = Process(
-                int(fields[1]), int(fields[11]) + int(fields[12]), int(shared) / 1e3
-            )
+            pid, ticks = int(folder.name), int(fields[11]) + int(fields[12])
+            found[pid] = Process(int(fields[1]), ticks, shared_mb(pid))
     return found
 
 

@@ -15,9 +15,7 @@ import click
 import msgspec
 
 from ops.bench.teacher_quality import Answer, read_answers
-from ops.settings import Shop as ShopSettings
-from ops.shop import catalogue, queries
-from ops.shop.judged_pairs import EVALUATION_SEED, JudgedPair, real_pairs, text_of
+from ops.shop.judged_pairs import JudgedPair, evaluation_shop, real_pairs, text_of
 from ops.shop.retrieval import Retriever
 from ops.shop.truth import GAINS, grade
 from streams.item_text import query_text
@@ -54,12 +52,10 @@ def pairs_to_learn_from(
 
 
 def _shop_pairs(count: int, *, per_query: int, unseen: Collection[str]) -> list[JudgedPair]:
-    settings = ShopSettings(seed=EVALUATION_SEED)
-    generated = catalogue.generate(items=settings.items, seed=settings.seed)
-    traffic, intents = queries.generate(generated, queries=settings.queries, seed=settings.seed)
-    retriever = Retriever(generated.items.values())
+    shop = evaluation_shop()
+    retriever = Retriever(shop.generated.items.values())
     rng = random.Random("student pairs shop")
-    texts = [each.text for each in traffic]
+    texts = [each.text for each in shop.traffic]
     rng.shuffle(texts)
     found: list[JudgedPair] = []
     for text in texts:
@@ -73,8 +69,8 @@ def _shop_pairs(count: int, *, per_query: int, unseen: Collection[str]) -> list[
             JudgedPair(
                 query=query_text(text),
                 item_id=item_id,
-                item_text=text_of(generated.items[item_id]),
-                grade=grade(intents[text], generated.facts[item_id]).value,
+                item_text=text_of(shop.generated.items[item_id]),
+                grade=grade(shop.intents[text], shop.generated.facts[item_id]).value,
                 traffic_class="",
                 source="shop",
             )

@@ -32,7 +32,7 @@ from students.evaluation.scoring import score_pairs
 from students.export.export import export_version
 from students.export.fidelity import FidelityError, FidelityLimits
 from students.export.onnx_student import OnnxStudent
-from students.version_folder import GRAPHS, PRECISIONS, Precision, graph_file, read_manifest
+from students.version_folder import GRAPHS, PRECISIONS, Kind, Precision, graph_file, read_manifest
 
 TORCH, TORCH_BF16 = "torch fp32", "torch bf16"
 #: Pairs that the export's fidelity is measured on.
@@ -49,7 +49,7 @@ Score = Callable[[Pairs], Floats]
 @click.option("--answers", required=True, type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--set", "name", default="shop", show_default=True)
 @click.option("--pairs", default=512, show_default=True, type=click.IntRange(1), help="Scored at once.")
-@click.option("--page", default=32, show_default=True, type=click.IntRange(1), help="Pairs of one query.")
+@click.option("--page", default=32, show_default=True, type=click.IntRange(1), help="Pairs of a call.")
 @click.option("--rounds", default=5, show_default=True, type=click.IntRange(1))
 @click.option("--calls", default=40, show_default=True, type=click.IntRange(1), help="For a latency.")
 def main(*, student: Path, answers: Path, name: str, pairs: int, page: int, rounds: int, calls: int) -> None:
@@ -122,9 +122,9 @@ def pairs_per_s(seconds: Sequence[float], pairs: int) -> float:
     return float(pairs / np.median(seconds))
 
 
-def graph_bytes(version: Path, kind: str, precision: Precision) -> int:
+def graph_bytes(version: Path, kind: Kind, precision: Precision) -> int:
     """Return the bytes of a version's graphs of one precision; two towers in one file count once."""
-    stems = GRAPHS["interaction" if kind == "interaction" else "representation"].values()
+    stems = GRAPHS[kind].values()
     files = {(version / graph_file(stem, precision)).stat() for stem in stems}
     return sum({(stat.st_dev, stat.st_ino): stat.st_size for stat in files}.values())
 

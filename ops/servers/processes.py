@@ -72,12 +72,20 @@ def named(group: int, word: str) -> bool:
 
 def resident_mb(group: int) -> float:
     """Return the resident memory of a group in MB, pages that several share counted once."""
-    total_kb = 0
+    total_mb = 0.0
     for pid in members(group):
         with contextlib.suppress(OSError):
-            text = (PROC / str(pid) / "smaps_rollup").read_text()
-            total_kb += int(text.split("\nPss:")[1].split()[0])
-    return total_kb / 1e3
+            total_mb += shared_mb(pid)
+    return total_mb
+
+
+def shared_mb(pid: int) -> float:
+    """Return a process's share of resident memory in MB, pages that several have divided among them.
+
+    Raises OSError for one that is not there, IndexError for one that has no memory any more.
+    """
+    text = (PROC / str(pid) / "smaps_rollup").read_text()
+    return int(text.split("\nPss:")[1].split()[0]) / 1e3
 
 
 def _signal(group: int, number: signal.Signals) -> None:

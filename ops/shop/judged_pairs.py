@@ -17,7 +17,7 @@ import msgspec
 from ops.settings import Shop as ShopSettings
 from ops.settings import Streams as StreamsSettings
 from ops.shop import catalogue, queries, real_catalogue
-from ops.shop.items import Item
+from ops.shop.items import Item, TrafficQuery
 from ops.shop.retrieval import Retriever
 from ops.shop.truth import Facts, Grade, grade
 from streams.item_text import item_text, query_text
@@ -46,26 +46,29 @@ def text_of(item: Item) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class _EvaluationShop:
+class EvaluationShop:
+    """The demo's shop: its traffic by falling share, the intent of each query's text, queries with their class."""
+
     generated: catalogue.Catalogue
+    traffic: list[TrafficQuery]
     intents: Mapping[str, Facts]
     queries: list[tuple[str, str]]
 
 
 @functools.cache
-def _evaluation_shop() -> _EvaluationShop:
+def evaluation_shop() -> EvaluationShop:
     """Return the demo's shop at its default size, its queries with their traffic class."""
     shop, streams = ShopSettings(seed=EVALUATION_SEED), StreamsSettings()
     generated = catalogue.generate(items=shop.items, seed=shop.seed)
     traffic, intents = queries.generate(generated, queries=shop.queries, seed=shop.seed)
     classes = queries.traffic_classes(traffic, head_share=streams.head_share, torso_share=streams.torso_share)
     classed = [(each.text, name.value) for each, name in zip(traffic, classes, strict=True)]
-    return _EvaluationShop(generated, intents, classed)
+    return EvaluationShop(generated, traffic, intents, classed)
 
 
 def evaluation_queries() -> frozenset[str]:
     """Return all queries of the demo's shop: nothing is trained on any of them."""
-    return frozenset(text for text, _ in _evaluation_shop().queries)
+    return frozenset(text for text, _ in evaluation_shop().queries)
 
 
 def shop_pairs(*, sampled_queries: int, per_query: int) -> list[JudgedPair]:
@@ -74,7 +77,7 @@ def shop_pairs(*, sampled_queries: int, per_query: int) -> list[JudgedPair]:
     A third of the queries come from each traffic class as far as there are enough. Candidates are drawn evenly
     from what retrieval finds, so grades have the mix that a scorer meets. Equal arguments give equal pairs.
     """
-    shop = _evaluation_shop()
+    shop = evaluation_shop()
     retriever = Retriever(shop.generated.items.values())
     rng = random.Random(f"judged pairs {EVALUATION_SEED}")
     classes: dict[str, list[str]] = {"head": [], "torso": [], "tail": []}

@@ -195,9 +195,9 @@ class _Batch:
         What came during the last update is learned in the next one: else a trainer that once fell behind stays so.
         """
         taken, trainer = len(self._sorter.taken.judged), self._settings.trainer
-        if taken >= trainer.most_new:
-            return True
-        return taken >= trainer.update_judgements and time.monotonic() - self._taken_at_s >= CAUGHT_UP_S
+        if taken < trainer.update_judgements:
+            return False
+        return taken >= trainer.most_new or time.monotonic() - self._taken_at_s >= CAUGHT_UP_S
 
     def write(self) -> None:
         """Make an update and save it, if there is enough for one; what went well is not repeated."""

@@ -16,6 +16,7 @@ from students.gate.guards import Alarm
 from students.incremental import lineage as lineages
 from students.incremental.lineage import Lineage, Published
 from students.publishing.announcing import row_of
+from tests.feature_store import samples
 from tests.integration import dashboard_judgements as judged
 from tests.integration import dashboard_traffic as traffic
 from tests.integration.dashboard_traffic import Rows
@@ -100,14 +101,11 @@ def step(number: int, name: str, version: int, *, at_ms: int, **given: Any) -> S
         "parent": max(0, version - 1),
         "offsets": {"relevance.judgements/0": 40 * version},
         "gate": figures(golden=0.86 + 0.004 * version, difference=0.004, tail=0.021),
-        "decision": "",
         "champion": 1,
-        "challenger": 0,
-        "previous": 0,
         "pinned": True,
         "at_ms": at_ms,
     }
-    return StudentStep(**(fields | given))
+    return samples.step(**(fields | given))
 
 
 def shown(*, seed: int, searches: int, start_ms: int, end_ms: int, ahead_ms: int = 0) -> Rows:

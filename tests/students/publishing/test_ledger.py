@@ -14,25 +14,20 @@ from hypothesis import strategies as st
 
 from streams.records import StudentStep
 from students.publishing.ledger import Ledger, LedgerError, Route, route_of
+from tests.feature_store import samples
 
 
 def step(step_id: int, **changes: Any) -> StudentStep:
     values: dict[str, Any] = {
         "step_id": step_id,
-        "step": "published",
         "kind": "interaction",
         "version": step_id,
-        "parent": 0,
         "offsets": {"relevance.judgements/0": 7},
         "gate": {"auc": 0.9},
-        "decision": "",
         "champion": 1,
-        "challenger": 0,
-        "previous": 0,
-        "pinned": False,
         "at_ms": 1000 * step_id,
     }
-    return StudentStep(**(values | changes))
+    return samples.step(**(values | changes))
 
 
 def test_what_holds_is_in_the_last_step_of_each_kind() -> None:
