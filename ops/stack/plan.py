@@ -17,8 +17,10 @@ TRITON = "triton"
 TEACHER_SERVER = "teacher-server"
 #: How many seconds Triton takes to load what a run has published so far, beside its own start.
 MODELS_LOAD_WITHIN_S = 240
-#: Of those that give way (`stack.gives_way`).
-NICENESS = 5
+#: Of those that give way (`stack.gives_way`): an update is short and the next version waits for it, while the teacher
+#: would take every core for as long as there are pairs.
+TRAINER_NICENESS = 5
+TEACHER_NICENESS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +87,11 @@ def has_teacher_server(settings: Settings) -> bool:
 
 def niceness(settings: Settings, name: str) -> int:
     """Return by how much a part, with all it starts, leaves the cores to the others."""
-    gives_way = name in (TEACHER_SERVER, "trainer") or name.startswith("teacher-worker-")
-    return NICENESS if gives_way and settings.stack.gives_way else 0
+    if not settings.stack.gives_way:
+        return 0
+    if name == TEACHER_SERVER:
+        return TEACHER_NICENESS
+    return TRAINER_NICENESS if name == "trainer" or name.startswith("teacher-worker-") else 0
 
 
 def stages(chosen: list[Part]) -> list[list[Part]]:
