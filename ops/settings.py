@@ -358,6 +358,7 @@ class Trainer(Section):
         0.2, gt=0, lt=1, description="of the queries, never learned from, for the gate"
     )
     seed: int = Field(1, ge=0)
+    threads: int = Field(0, ge=0, description="of torch on the CPU; 0: one a core")
     checkpoints: int = Field(3, ge=2, description="that are kept")
     to_treatment: bool = Field(
         True, description="a published version scores the treatment at once; false: `loop` promotes it"
@@ -372,7 +373,7 @@ class Gate(Section):
     )
     alpha: float = Field(0.05, gt=0, lt=0.5, description="chance that a challenger no better passes")
     margin: float = Field(0.01, ge=0, description="it may be so much worse on the golden set")
-    tail_gain: float = Field(0.0, ge=0, description="it must be so much better on recent tail judgements")
+    tail_gain: float = Field(0.0, ge=0, description="it must be so much better on unseen tail queries")
     calibration_margin: float = Field(0.02, ge=0, description="its calibration error may be so much larger")
     slower: float = Field(1.5, ge=1, description="it may take so many times the champion's time")
     held_out_pairs: int = Field(1000, ge=10, description="recent ones that are kept")

@@ -7,6 +7,8 @@ import threading
 import time
 from collections.abc import Callable
 
+import torch
+
 from ops import heartbeat
 from ops.settings import Settings
 from students.incremental.progress import Progress
@@ -29,6 +31,8 @@ def run(
 
     Raises what `run_trainer` does.
     """
+    if settings.trainer.threads:
+        torch.set_num_threads(settings.trainer.threads)
     pulse = _Pulse(settings, say)
     thread = threading.Thread(target=pulse.beat_until_ended, daemon=True)
     thread.start()

@@ -9,6 +9,7 @@ from typing import Any
 import faust
 
 from ops.settings import KafkaSecurity, Settings
+from streams.patient_fetching import PatientApp
 from streams.topics import MAX_DEAD_LETTER_BYTES
 
 FETCH_BYTES = 4 * 1024 * 1024
@@ -25,7 +26,7 @@ def create_app(settings: Settings, bootstrap: str, *, worker: int, replicas: int
     datadir = settings.run_dir / "streams" / f"worker-{worker}"
     datadir.mkdir(parents=True, exist_ok=True)
     brokers = [f"kafka://{address.strip()}" for address in bootstrap.split(",")]
-    return faust.App(
+    return PatientApp(
         settings.streams.group,
         broker=brokers,
         broker_credentials=_credentials(settings.kafka_security),

@@ -27,7 +27,7 @@ LEARNED, LEARNED_PER_QUERY = 800, 5
 #: Of the grades to learn from are off by one step of the scale.
 NOISE = 0.1
 #: Queries of each traffic class in the golden set, and pairs of each query.
-GOLDEN_PER_CLASS, GOLDEN_PER_QUERY = 24, 8
+GOLDEN_PER_CLASS, GOLDEN_PER_QUERY = 40, 8
 #: Queries of the unseen set, and pairs of each query.
 UNSEEN, UNSEEN_PER_QUERY = 150, 10
 GRADES = tuple(Grade)

@@ -84,7 +84,7 @@ def version_line(version: VersionView) -> str:
         if (told := figure_text(figure))
     ]
     if gate.tail_queries is not None and figures:
-        figures.append(f"{gate.tail_queries:.0f} held-out tail queries")
+        figures.append(f"{gate.tail_queries:.0f} unseen tail queries")
     learned = [] if version.fresh is None else [f"{version.fresh} judgements learned"]
     return f"{version.name:<18} {serves:<18} {', '.join([*figures, *learned]) or version.decision}".rstrip()
 

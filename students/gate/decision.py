@@ -39,8 +39,9 @@ def decide(
 ) -> Decision:
     """Decide over a challenger; each pair of values is (challenger's, champion's).
 
-    `golden` are pairs that people graded, `tail` recent judgements of tail queries, neither of them learned from;
-    `pair_ms` the milliseconds that a pair's score takes. Raises ValueError if the two did not score the same pairs.
+    `golden` are pairs that people graded, `tail` those of them that are of tail queries and recent judgements of
+    such, none of them learned from; `pair_ms` the milliseconds that a pair's score takes. Raises ValueError if the
+    two did not score the same pairs.
     """
     rng = np.random.default_rng(seed)
     figures: dict[str, float] = {}
@@ -63,7 +64,7 @@ def decide(
 
     figures |= {"tail.queries": float(tail[0].queries), "tail.pairs": float(len(tail[0]))}
     if tail[0].queries < gate.least_queries:
-        against.append(f"{tail[0].queries} held-out tail queries, {gate.least_queries} are needed")
+        against.append(f"{tail[0].queries} unseen tail queries, {gate.least_queries} are needed")
     else:
         tail_weights = resampled_weights(rng, queries=tail[0].queries)
         found = difference(METRICS[QUALITY[0]], *tail, tail_weights, level=level)

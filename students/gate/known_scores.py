@@ -14,10 +14,11 @@ MOST_KNOWN = 50_000
 
 
 class KnownScores:
-    """The scores of `student`, whose weights must not change."""
+    """The scores of `student`, whose weights must not change; `bf16` as in `score_pairs`."""
 
-    def __init__(self, student: LoadedStudent) -> None:
+    def __init__(self, student: LoadedStudent, *, bf16: bool = False) -> None:
         self.student = student
+        self._bf16 = bf16
         self._known: dict[tuple[str, str], tuple[float, Floats]] = {}
 
     def of(self, pairs: Sequence[tuple[str, str]]) -> Scores:
@@ -25,7 +26,7 @@ class KnownScores:
         if len(self._known) > MOST_KNOWN:
             self._known.clear()
         missing = [pair for pair in dict.fromkeys(pairs) if pair not in self._known]
-        found = score_pairs(self.student, missing)
+        found = score_pairs(self.student, missing, bf16=self._bf16)
         for place, pair in enumerate(missing):
             self._known[pair] = float(found.scores[place]), found.distributions[place]
         labels = len(self.student.description.scale.labels)

@@ -145,12 +145,10 @@ class Updater:
             say=say,
         )
         say(f"update {update}: at the gate")
-        tail = [
-            _Tail(each.example)
-            for each in (*state.held_out, *taken.held_out)[-settings.gate.held_out_pairs :]
-            if each.traffic_class == TAIL
-        ]
-        ours, theirs = KnownScores(challenger), self._champions(before, state)[state.champion]
+        recent = (*state.held_out, *taken.held_out)[-settings.gate.held_out_pairs :]
+        tail: list[GradedPair] = [pair for pair in self._golden.pairs if pair.traffic_class == TAIL]
+        tail += [_Tail(each.example) for each in recent if each.traffic_class == TAIL]
+        ours, theirs = self._asked(challenger), self._champions(before, state)[state.champion]
         golden = _scored(ours, self._golden.pairs)
         decision = decide(
             golden=(golden, _scored(theirs, self._golden.pairs)),
@@ -169,10 +167,14 @@ class Updater:
         """Return what is known of the champion, and of the one before it if that is another, by their updates."""
         students = {state.champion: before.champion, state.previous: before.previous}
         self._known = {
-            update: self._known[update] if update in self._known else KnownScores(student)
+            update: self._known[update] if update in self._known else self._asked(student)
             for update, student in students.items()
         }
         return self._known
+
+    def _asked(self, student: LoadedStudent) -> KnownScores:
+        # As it is trained: half the time of a gate, and both sides are rounded alike.
+        return KnownScores(student, bf16=self._settings.students.precision == "bf16")
 
 
 def _scored(known: KnownScores, pairs: Sequence[GradedPair]) -> ScoredPairs:

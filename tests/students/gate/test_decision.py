@@ -118,7 +118,7 @@ def test_worse_calibration_is_kept_out() -> None:
 def test_without_enough_tail_queries_nothing_passes() -> None:
     found = decided(np.random.default_rng(10), ours=3.0, queries=29)
     assert not found.passed
-    assert "29 held-out tail queries, 30 are needed" in found.why
+    assert "29 unseen tail queries, 30 are needed" in found.why
     empty = scored_pairs(gains=GAINS, queries=[], scores=[], grades=[])
     nothing = decide(golden=(empty, empty), tail=(empty, empty), pair_ms=(1, 1), gate=GATE, seed=1)
     assert not nothing.passed

@@ -28,9 +28,9 @@ def test_scores_are_the_students_and_asked_once(known: KnownScores, monkeypatch:
     np.testing.assert_allclose(found.distributions, expected.distributions, atol=1e-6)
     asked: list[int] = []
 
-    def counting(student: object, given: list[tuple[str, str]]) -> object:
+    def counting(student: object, given: list[tuple[str, str]], *, bf16: bool) -> object:
         asked.append(len(given))
-        return score_pairs(known.student, given)
+        return score_pairs(known.student, given, bf16=bf16)
 
     monkeypatch.setattr(known_scores, "score_pairs", counting)
     np.testing.assert_array_equal(known.of(pairs[::-1]).scores, found.scores[::-1])

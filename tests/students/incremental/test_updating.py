@@ -88,6 +88,9 @@ def test_updates_pass_learn_and_are_made_again_from_the_log(small_encoder: Path,
     state = trainer.now.state
     assert not any(is_held_out(each.judged.example.query, 0.2) for each in state.stored)
     assert all(is_held_out(each.example.query, 0.2) for each in state.held_out)
+    tail = {pair.query for pair in trainer.golden.pairs if pair.traffic_class == "tail"}
+    recent = {each.example.query for each in state.held_out}
+    assert made[-1].figures["tail.queries"] == len(tail | recent) > len(recent)
     last = max(each.update for each in made if each.outcome == "passed")
     assert state.champion == last
     again = rebuild(trainer.folder, last, log=trainer.values, golden=trainer.golden, say=lambda _: None)
