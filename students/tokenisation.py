@@ -130,13 +130,16 @@ class StudentTokeniser:
         return Inputs(input_ids=ids, attention_mask=mask, token_type_ids=segments)
 
     def _plain(self, texts: Sequence[str]) -> list[Encoding]:
+        """Read each text once: a query comes with all its items."""
         try:
-            found: list[Encoding] = self.tokenizer.encode_batch(list(texts), add_special_tokens=False)
+            distinct = list(dict.fromkeys(texts))
+            read: list[Encoding] = self.tokenizer.encode_batch(distinct, add_special_tokens=False)
         except TypeError as error:
             # Its own message tells neither which text nor what is wrong with it.
             wrong = next((text for text in texts if not _encodable(text)), None)
             raise TextError(f"expected text made by streams.item_text, got {wrong!r:.80}") from error
-        return found
+        by_text = dict(zip(distinct, read, strict=True))
+        return [by_text[text] for text in texts]
 
     @staticmethod
     def _framed(
@@ -152,8 +155,10 @@ class StudentTokeniser:
         for number, text in enumerate((first, second)):
             if text is not None:
                 encoding, size = text
-                parts.append((encoding.ids[:size], encoding.offsets[:size], side + number, number))
-                cut += [(side + number, interval) for interval in encoding.offsets[size:]]
+                # Each look at them is a copy of all.
+                ids, offsets = encoding.ids, encoding.offsets
+                parts.append((ids[:size], offsets[:size], side + number, number))
+                cut += [(side + number, interval) for interval in offsets[size:]]
                 if number == 0 and second is not None:
                     special(frame.between, 0)
         special(frame.after, 0 if second is None else 1)

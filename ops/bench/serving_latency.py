@@ -1,8 +1,8 @@
 """Triton beside bare onnxruntime on the same graph, latency by number of candidates, the cascade, and parity.
 
-Both sides of a ratio take turns in one process, with the same threads. Token batches go to the graph's own model, so
-that nothing but the server is between; then texts go through the client, as an ad engine's would. `--perf-analyzer`
-names Triton's own tool, whose figures are then printed beside ours.
+Both sides of a ratio take turns in one process, with the same threads and callers. Token batches go to the graph's
+own model, so that nothing but the server is between; then texts go through the client, as an ad engine's would.
+`--perf-analyzer` names Triton's own tool, whose figures are then printed beside ours.
 """
 
 from __future__ import annotations
@@ -13,10 +13,12 @@ import contextlib
 import subprocess
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import msgspec
 import numpy as np
+import onnxruntime
 
 from ops.bench.machine import announce
 from ops.bench.serving_setup import Bench, arguments_of, percentiles, running
@@ -24,14 +26,21 @@ from ops.scoring import item_vectors
 from ops.scoring.client import Candidate, Scored, ScoringClient
 from ops.scoring.routes import Routes, routes_at_hand
 from ops.scoring.vectors import VectorTables
+from students.export.graph_session import GraphSession
 from students.export.onnx_student import PAIR_INPUTS, OnnxStudent
 from students.publishing.ledger import Route
 from students.publishing.probes import served_scores
 from students.publishing.repository import versions_of
 from students.tokenisation import Inputs
-from students.version_folder import path_of, read_manifest
+from students.version_folder import GRAPHS, graph_file, path_of, read_manifest
 
 LENGTH = 64
+#: At once, for throughput: one request is on its way while another one is scored.
+CALLERS = 2
+#: perf_analyzer measures until three windows differ by no more; machines are shared.
+STABLE_PERCENT = 50
+#: Calls in a row of one kind.
+SLICE = 10
 SCORED_WITHIN_MS = 60_000.0
 
 
@@ -44,6 +53,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=60, help="calls of each kind")
     parser.add_argument("--batches", type=int, nargs="*", default=[1, 8, 32, 64])
     parser.add_argument("--cascade", type=int, nargs="*", default=[200, 1000])
+    parser.add_argument(
+        "--best", type=int, nargs="*", default=[16, 24, 50], help="of them go to the interaction"
+    )
     parser.add_argument("--perf-analyzer", help="path of the tool, from the tritonclient wheel 2.50.0")
     arguments = parser.parse_args()
     announce("ops.bench.serving_latency")
@@ -68,32 +80,40 @@ def main() -> None:
 
 
 def beside_onnxruntime(bench: Bench, version: int) -> None:
-    """Print throughput and latency of both for each batch size, and their ratio."""
+    """Print throughput and latency of three for each batch size: onnxruntime with the whole batch, onnxruntime with
+    one part of it a thread, Triton; and what Triton is beside the faster of both."""
     arguments = bench.arguments
-    bare = OnnxStudent.open(
-        path_of(versions_of(bench.settings), version),
-        precision=arguments.precision,
-        threads=arguments.threads,
-    )
-    run = bare.runner("interaction", PAIR_INPUTS)
+    folder = path_of(versions_of(bench.settings), version)
+    path = folder / graph_file(GRAPHS["interaction"]["interaction"], arguments.precision)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = arguments.threads
+    # Its threads would spin on, in the time of the other two.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    whole = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    parts = GraphSession(path, threads=arguments.threads)
+    outputs = ["grade_logits"]
     print(
-        f"\npairs/s of length {LENGTH}, {arguments.layers} layers {arguments.precision}: bare onnxruntime, Triton"
+        f"\npairs/s of length {LENGTH}, {arguments.layers} layers {arguments.precision}, {CALLERS} callers, medians:"
+        " onnxruntime whole, in parts, Triton"
     )
     with contextlib.closing(bench.control()) as control:
         for size in arguments.batches:
             batch = _tokens(size)
             arrays = {name: getattr(batch, name) for name in PAIR_INPUTS}
-            ours, theirs = _in_turn(
-                partial(run, batch),
-                partial(control.infer, "interaction", version, arrays),
-                rounds=arguments.rounds,
+            calls = (
+                partial(whole.run, outputs, arrays),
+                partial(parts.run, arrays, outputs),
+                partial(control.infer, "interaction", version, arrays, outputs=outputs),
             )
-            added_ms = float(np.median(theirs) - np.median(ours))
-            rates = [size * 1000 / np.mean(each) for each in (ours, theirs)]
+            alone_ms = [np.median(each) for each in _in_turn(*calls, rounds=arguments.rounds, at_once=1)]
+            both_ms = [np.median(each) for each in _in_turn(*calls, rounds=arguments.rounds, at_once=CALLERS)]
+            rates = [CALLERS * size * 1000 / each for each in both_ms]
             print(
-                f"batch {size:3d}  bare {rates[0]:8.1f}  Triton {rates[1]:8.1f}"
-                f"  ratio {rates[1] / rates[0]:.3f}  median added {added_ms:+.2f} ms"
+                f"batch {size:3d}  whole {rates[0]:6.0f}  parts {rates[1]:6.0f}  Triton {rates[2]:6.0f}"
+                f"  ratio {rates[2] / max(rates[:2]):.3f}; one caller, ms: whole {alone_ms[0]:6.2f}"
+                f"  parts {alone_ms[1]:6.2f}  Triton {alone_ms[2]:6.2f} ({alone_ms[2] - min(alone_ms[:2]):+.2f})"
             )
+    parts.close()
 
 
 async def by_candidates(bench: Bench, interaction: int, representation: int) -> None:
@@ -104,9 +124,10 @@ async def by_candidates(bench: Bench, interaction: int, representation: int) -> 
     def some(count: int) -> list[Candidate]:
         return [bench.candidates[place] for place in pick.choice(len(bench.candidates), count, replace=False)]
 
-    def client(routes: Routes) -> ScoringClient:
+    def client(routes: Routes, *, best: int = 50) -> ScoringClient:
+        scoring = bench.settings.scoring.model_copy(update={"interaction_candidates": best})
         return ScoringClient(
-            bench.settings,
+            bench.settings.model_copy(update={"scoring": scoring}),
             routes=lambda: routes,
             vectors=VectorTables(versions_of(bench.settings)),
             lexical=lambda query, candidates: [0.0] * len(candidates),
@@ -128,7 +149,7 @@ async def by_candidates(bench: Bench, interaction: int, representation: int) -> 
 
     print("\nlatency of the client, text in, score out")
     alone = client(Routes(interaction=Route(champion=interaction)))
-    both = client(routes_at_hand(bench.settings))
+    both = {best: client(routes_at_hand(bench.settings), best=best) for best in arguments.best}
     towers = client(Routes(representation=Route(champion=representation)))
     try:
         for count in arguments.batches:
@@ -137,13 +158,13 @@ async def by_candidates(bench: Bench, interaction: int, representation: int) -> 
         for count in (each for each in arguments.cascade if each <= len(bench.candidates)):
             await timed(f"towers, {count} candidates, new query", towers, count, queries=bench.queries[:400])
             await timed(f"towers, {count} candidates, query seen", towers, count, queries=bench.queries[:1])
-            await timed(f"cascade, {count} candidates, new query", both, count, queries=bench.queries[::-1])
-            await timed(
-                f"cascade, {count} candidates, pairs seen", both, count, queries=bench.queries[:1], same=True
-            )
-        print("counters:", dict(both.counters))
+            for best, asked in both.items():
+                label = f"cascade, {count} candidates, best {best}"
+                await timed(f"{label}, new query", asked, count, queries=bench.queries[::-1])
+                await timed(f"{label}, pairs seen", asked, count, queries=bench.queries[:1], same=True)
+        print("counters:", {best: dict(asked.counters) for best, asked in both.items()})
     finally:
-        for each in (alone, both, towers):
+        for each in (alone, towers, *both.values()):
             await each.close()
 
 
@@ -178,10 +199,11 @@ def perf_analyzer(bench: Bench, tool: str) -> None:
     for size in bench.arguments.batches:
         print(f"\nperf_analyzer, batch {size}", flush=True)
         given = ["-m", "interaction", "-i", "grpc", "-u", address, "-b", str(size), "--input-data", str(file)]
+        given += ["--concurrency-range", str(CALLERS), "--stability-percentage", str(STABLE_PERCENT)]
         told = subprocess.run([tool, *given], check=False, capture_output=True, text=True)
         if told.returncode:
             raise RuntimeError(f"{tool} ended with {told.returncode}: {told.stdout}{told.stderr}")
-        # Of its report what can be set beside ours: throughput, and latency by percentile.
+        # Its report is long: of it what can be set beside ours: throughput, and latency by percentile.
         wanted = ("Throughput:", "p50 latency:", "p99 latency:")
         print("\n".join(line for line in told.stdout.splitlines() if line.strip().startswith(wanted)))
 
@@ -196,18 +218,22 @@ def _tokens(size: int) -> Inputs:
     )
 
 
-def _in_turn(
-    ours: Callable[[], object], theirs: Callable[[], object], *, rounds: int
-) -> tuple[list[float], list[float]]:
-    times: tuple[list[float], list[float]] = ([], [])
-    for _ in range(3):
-        ours()
-        theirs()
-    for _ in range(rounds):
-        for kept, call in zip(times, (ours, theirs), strict=True):
+def _in_turn(*calls: Callable[[], object], rounds: int, at_once: int) -> list[list[float]]:
+    """Return the milliseconds that a call took, each kind's calls in slices that take turns; `at_once` callers."""
+    times: list[list[float]] = [[] for _ in calls]
+
+    def asks(call: Callable[[], object], kept: list[float]) -> None:
+        for _ in range(SLICE):
             began_s = time.perf_counter()
             call()
             kept.append((time.perf_counter() - began_s) * 1000)
+
+    with ThreadPoolExecutor(at_once) as callers:
+        for turn in range(1 + rounds // SLICE):
+            for kept, call in zip(times, calls, strict=True):
+                # The first slice is for warming up.
+                into: list[float] = kept if turn else []
+                list(callers.map(lambda _, call=call, into=into: asks(call, into), range(at_once)))
     return times
 
 

@@ -2,8 +2,10 @@
 
 A judged pair's way: it was shown (the newest impression that the store had when the pair was sampled), sampled,
 judged, trained (the first update that took it in) and served (the first version since then that scored an arm).
-Event times are the shop's own. Where they lie after the sampling, the shop's clock runs ahead of this one: the time
-from event to sampled is then not known, and is counted as such instead of being shown as zero.
+Event times are the shop's own. An event that reached the store more than `HISTORY_S` after it happened is history
+that was loaded: it counts from its arrival, before which nothing here could have learned from it. Where event times
+lie after the sampling, the shop's clock runs ahead of this one: the time from event to sampled is then not known, and
+is counted as such instead of being shown as zero.
 """
 
 from __future__ import annotations
@@ -19,6 +21,9 @@ from ops.dashboard.asking import AT_MS, FINAL, fetch
 STAGES = ("sampled", "judged", "trained", "served")
 #: The newest judgements that an update took in.
 MOST = 5000
+HISTORY_S = 300
+_LATE = f"dateDiff('second', event_time, ingested_at) > {HISTORY_S}"
+_SHOWN_MS = f"if({_LATE}, toUnixTimestamp64Milli(ingested_at), {AT_MS})"
 
 
 class Way(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,7 +79,7 @@ def ways(client: Client) -> list[Way]:
             FROM judgements WHERE identity IN (SELECT identity FROM lessons)
         ),
         shown AS (
-            SELECT normalised_query AS query, item_id, ingested_at, toNullable({AT_MS}) AS event_ms
+            SELECT normalised_query AS query, item_id, ingested_at, toNullable({_SHOWN_MS}) AS event_ms
             FROM pair_events
             WHERE kind = 'impression' AND (normalised_query, item_id) IN (SELECT query, item_id FROM judged)
         )

@@ -14,6 +14,10 @@ from ops.servers.steps import ROOT
 from ops.settings import Settings
 
 TEMPLATES = Path(triton_models.__file__).parent
+#: What `onnxruntime`'s stand-in runs graphs with.
+GRAPH_SESSION = [
+    ROOT / "students" / name for name in ("__init__.py", "export/__init__.py", "export/graph_session.py")
+]
 #: Shared memory of one Python model at first; it grows with what is sent.
 SHARED_MEMORY_BYTES = 4 * 1024 * 1024
 #: What the token opens: all but health, which probes of the machine ask for.
@@ -75,8 +79,14 @@ def write_backends(installed: Installation, folder: Path) -> None:
         installed.stub,
     ):
         shutil.copy(path, python / path.name)
-    (folder / "onnxruntime").mkdir()
-    shutil.copy(TEMPLATES / "onnxruntime_backend" / "model.py", folder / "onnxruntime" / "model.py")
+    onnxruntime = folder / "onnxruntime"
+    onnxruntime.mkdir()
+    shutil.copy(TEMPLATES / "onnxruntime_backend" / "model.py", onnxruntime / "model.py")
+    # Its process sees none of the project but what lies beside it.
+    for path in GRAPH_SESSION:
+        target = onnxruntime / path.relative_to(ROOT)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, target)
 
 
 def server_command(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -121,14 +121,16 @@ class Control:
         version: int,
         values: Mapping[str, npt.NDArray[Any]],
         *,
+        outputs: Sequence[str] = (),
         timeout_s: float | None = None,
     ) -> dict[str, npt.NDArray[Any]]:
-        """Return a version's outputs by name."""
+        """Return a version's outputs by name: all of them, or those asked for."""
         try:
             result = self._client.infer(
                 model,
                 tensors(values),
                 model_version=str(version),
+                outputs=[triton.InferRequestedOutput(name) for name in outputs] or None,
                 client_timeout=timeout_s or self._timeout_s,
                 headers=self._headers,
             )

@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 from tokenizers import Tokenizer
 
 from students.batching import Floats, run_by_length
+from students.export.graph_session import GraphSession
 from students.scores import grade_distribution, relevance_score, towers_score
 from students.tokenisation import Inputs, StudentTokeniser
 from students.version_folder import GRAPHS, TOKENIZER, Manifest, Precision, graph_file, read_manifest
@@ -31,14 +31,8 @@ class OnnxStudent:
         """Open the graphs in `folder`; `threads` 0 means one a core. Raises what onnxruntime raises."""
         self.manifest = manifest
         self.tokeniser = StudentTokeniser(Tokenizer.from_file(str(folder / TOKENIZER)), manifest.limits)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self._sessions = {
-            name: onnxruntime.InferenceSession(
-                folder / graph_file(stem, precision), options, providers=["CPUExecutionProvider"]
-            )
+            name: GraphSession(folder / graph_file(stem, precision), threads=threads)
             for name, stem in GRAPHS[manifest.kind].items()
         }
 
@@ -79,9 +73,4 @@ class OnnxStudent:
     def runner(self, graph: str, names: Sequence[str]) -> Callable[[Inputs], Sequence[Floats]]:
         """Return what runs a padded batch through a graph, its outputs in the graph's order."""
         session = self._sessions[graph]
-
-        def run(inputs: Inputs) -> Sequence[Floats]:
-            outputs: Sequence[Floats] = session.run(None, {name: getattr(inputs, name) for name in names})
-            return outputs
-
-        return run
+        return lambda inputs: session.run({name: getattr(inputs, name) for name in names})

@@ -112,6 +112,13 @@ def test_a_shop_whose_clock_runs_ahead_is_said(store: Client) -> None:
     assert found.stages[1].p50_s == made.JUDGED_AFTER_MS / 1000
 
 
+def test_history_that_was_loaded_counts_from_its_arrival(store: Client) -> None:
+    made.insert(store, made.whole(seed=3, searches=400, end_ms=END_MS, ahead_ms=-5 * HOUR_MS))
+    found = overview(store).freshness
+    assert found.whole == found.pairs > 0
+    assert 0 < (found.stages[0].p95_s or 0) <= made.SAMPLED_AFTER_MS / 1000
+
+
 def test_sampled_pairs_are_counted_each_once_by_class_lane_and_fate(store: Client, rows: Rows) -> None:
     found = overview(store)
     sampled, answered = rows["sampled_pairs"], {(row["query"], row["item_id"]) for row in rows["judgements"]}

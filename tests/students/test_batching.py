@@ -16,16 +16,18 @@ from students.tokenisation import Inputs, Limits, StudentTokeniser
 from tests.students.samples import small_tokenizer
 
 
-@given(st.lists(st.integers(1, 96), max_size=200), st.integers(1, 64), st.floats(0, 1))
-def test_every_input_is_in_one_batch_with_little_padding(
-    lengths: list[int], max_batch: int, max_padding: float
+@given(st.lists(st.integers(1, 96), max_size=200), st.integers(1, 64), st.integers(0, 2000))
+def test_every_input_is_in_one_batch_and_no_cut_would_pay(
+    lengths: list[int], max_batch: int, execution_tokens: int
 ) -> None:
-    made = list(batches(lengths, max_batch=max_batch, max_padding=max_padding))
+    made = list(batches(lengths, max_batch=max_batch, execution_tokens=execution_tokens))
     assert sorted(place for batch in made for place in batch) == list(range(len(lengths)))
     for batch in made:
         assert 1 <= len(batch) <= max_batch
-        longest = max(lengths[place] for place in batch)
-        assert min(lengths[place] for place in batch) >= longest * (1 - max_padding)
+        sizes = [lengths[place] for place in batch]
+        assert sizes == sorted(sizes, reverse=True)
+        for cut in range(1, len(sizes)):
+            assert (sizes[0] - sizes[cut]) * (len(sizes) - cut) <= execution_tokens
 
 
 def test_answers_come_back_in_order() -> None:

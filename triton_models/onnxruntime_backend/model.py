@@ -11,11 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import triton_python_backend_utils as pb_utils
 
-#: The native backend's threads between nodes; the graphs are chains.
-INTER_OP_THREADS = 1
+from students.export.graph_session import GraphSession
 
 
 class TritonPythonModel:
@@ -29,16 +27,9 @@ class TritonPythonModel:
                 f"expected KIND_CPU, got {args['model_instance_kind']}: GPUs need Triton's native backend"
             )
         name = config["default_model_filename"] or "model.onnx"
-        options = onnxruntime.SessionOptions()
         threads = config["parameters"].get("intra_op_thread_count", {}).get("string_value", "0")
-        options.intra_op_num_threads = int(threads)
-        options.inter_op_num_threads = INTER_OP_THREADS
-        # Threads that spin while they wait take the cores from whoever else is on them.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        self._session = onnxruntime.InferenceSession(
-            Path(args["model_repository"]) / args["model_version"] / name,
-            options,
-            providers=["CPUExecutionProvider"],
+        self._session = GraphSession(
+            Path(args["model_repository"]) / args["model_version"] / name, threads=int(threads)
         )
         self._inputs = [each["name"] for each in config["input"]]
         self._outputs = [each["name"] for each in config["output"]]
@@ -49,13 +40,21 @@ class TritonPythonModel:
             {name: pb_utils.get_input_tensor_by_name(request, name).as_numpy() for name in self._inputs}
             for request in requests
         ]
+        wanted = [set(request.requested_output_names()) for request in requests]
+        names = [name for name in self._outputs if any(name in each for each in wanted)]
         joined = {name: np.concatenate([feed[name] for feed in feeds]) for name in self._inputs}
-        outputs = self._session.run(self._outputs, joined)
         ends = np.cumsum([len(feed[self._inputs[0]]) for feed in feeds])[:-1]
-        parts = [np.split(output, ends) for output in outputs]
+        parts = {
+            name: np.split(output, ends)
+            for name, output in zip(names, self._session.run(joined, names), strict=True)
+        }
         return [
             pb_utils.InferenceResponse(
-                [pb_utils.Tensor(name, part[row]) for name, part in zip(self._outputs, parts, strict=True)]
+                [pb_utils.Tensor(name, parts[name][row]) for name in names if name in wanted[row]]
             )
             for row in range(len(requests))
         ]
+
+    def finalize(self) -> None:
+        """End its threads."""
+        self._session.close()

@@ -29,7 +29,7 @@ export function showTiles({ versions, updates, freshness, groups, cost, tokens_p
 }
 
 const STAGES = {
-  sampled: ["Event to sampled", "From the pair's newest impression to its choice by the sampler."],
+  sampled: ["Event to sampled", "From the pair's newest impression to its choice by the sampler. History that was loaded counts from its arrival."],
   judged: ["Sampled to judged", "Waiting for the teacher, and its answer."],
   trained: ["Judged to trained", "Waiting for enough judgements, and the update."],
   served: ["Trained to served", "Gate, publishing, promotion to an arm."],

@@ -26,9 +26,12 @@ def test_git_holds_whole_configurations(model: str) -> None:
     assert config.output
     assert config.max_batch_size > 0
     assert config.version_policy.HasField("all")
-    assert config.instance_group[0].count == 1
-    assert config.dynamic_batching.default_queue_policy.allow_timeout_override
-    assert config.dynamic_batching.default_queue_policy.max_queue_size > 0
+    assert config.instance_group[0].count == (2 if model in ("relevance", "relevance_towers") else 1)
+    # What strangers ask waits within limits and is put together; a graph is asked by the models in front of it.
+    text = config.backend == "python"
+    assert config.HasField("dynamic_batching") is text
+    assert config.dynamic_batching.default_queue_policy.allow_timeout_override is text
+    assert (config.dynamic_batching.default_queue_policy.max_queue_size > 0) is text
     assert config.response_cache.enable == (model == "query_tower")
     assert (config.backend == "python") == (TEMPLATES / model / "model.py").exists()
     # A Python model's warm-up would ask a graph that may not be loaded yet; the publisher's probes warm it.
@@ -71,4 +74,4 @@ def test_profiles_move_the_graphs_alone_to_gpus(kind: Kind, model: str, profile:
     assert "intra_op_thread_count" not in config.parameters
     if graph and profile == "tensorrt":
         assert accelerators[0].parameters["precision_mode"] == "FP16"
-    assert config.dynamic_batching.default_queue_policy.allow_timeout_override
+    assert config.dynamic_batching.default_queue_policy.allow_timeout_override is not graph
