@@ -124,15 +124,6 @@ async def by_candidates(bench: Bench, interaction: int, representation: int) -> 
     def some(count: int) -> list[Candidate]:
         return [bench.candidates[place] for place in pick.choice(len(bench.candidates), count, replace=False)]
 
-    def client(routes: Routes, *, best: int = 50) -> ScoringClient:
-        scoring = bench.settings.scoring.model_copy(update={"interaction_candidates": best})
-        return ScoringClient(
-            bench.settings.model_copy(update={"scoring": scoring}),
-            routes=lambda: routes,
-            vectors=VectorTables(versions_of(bench.settings)),
-            lexical=lambda query, candidates: [0.0] * len(candidates),
-        )
-
     async def timed(
         label: str, asked: ScoringClient, count: int, *, queries: Sequence[str], same: bool = False
     ) -> None:
@@ -148,9 +139,9 @@ async def by_candidates(bench: Bench, interaction: int, representation: int) -> 
         print(f"{label:<44} {percentiles(latencies)}  by {', '.join(sorted(sources))}")
 
     print("\nlatency of the client, text in, score out")
-    alone = client(Routes(interaction=Route(champion=interaction)))
-    both = {best: client(routes_at_hand(bench.settings), best=best) for best in arguments.best}
-    towers = client(Routes(representation=Route(champion=representation)))
+    alone = client_of(bench, Routes(interaction=Route(champion=interaction)))
+    both = {best: client_of(bench, routes_at_hand(bench.settings), best=best) for best in arguments.best}
+    towers = client_of(bench, Routes(representation=Route(champion=representation)))
     try:
         for count in arguments.batches:
             if count <= bench.settings.scoring.interaction_candidates:
@@ -168,8 +159,19 @@ async def by_candidates(bench: Bench, interaction: int, representation: int) -> 
             await each.close()
 
 
+def client_of(bench: Bench, routes: Routes, *, best: int = 50) -> ScoringClient:
+    """Return a client of these routes that has the interaction student score the `best` candidates."""
+    scoring = bench.settings.scoring.model_copy(update={"interaction_candidates": best})
+    return ScoringClient(
+        bench.settings.model_copy(update={"scoring": scoring}),
+        routes=lambda: routes,
+        vectors=VectorTables(versions_of(bench.settings)),
+        lexical=lambda query, candidates: [0.0] * len(candidates),
+    )
+
+
 def parity(bench: Bench, *versions: int) -> None:
-    """Print the largest difference between torch, onnxruntime and Triton over the same pairs."""
+    """Print the largest difference between torch, onnxruntime, Triton and the client over the same pairs."""
     arguments = bench.arguments
     print("\nparity: largest difference of a score over the version's probes")
     with contextlib.closing(bench.control()) as control:
@@ -186,6 +188,20 @@ def parity(bench: Bench, *versions: int) -> None:
                 f"  Triton - onnxruntime, one pair each {np.abs(served - alone).max():.2g}"
                 f"  Triton - export, pairs together {np.abs(served - exported).max():.2g}"
             )
+            if manifest.kind == "interaction":
+                asked = np.array(asyncio.run(by_client(bench, version, pairs)))
+                print(f"{manifest.name}  client - Triton, one pair each {np.abs(asked - served).max():.2g}")
+
+
+async def by_client(bench: Bench, version: int, pairs: Sequence[tuple[str, str]]) -> list[float]:
+    """Return the client's scores, pair by pair."""
+    client = client_of(bench, Routes(interaction=Route(champion=version)))
+    found = [
+        (await client.score(query, [Candidate("item", text)], deadline_ms=SCORED_WITHIN_MS)).scores[0]
+        for query, text in pairs
+    ]
+    await client.close()
+    return found
 
 
 def perf_analyzer(bench: Bench, tool: str) -> None:
