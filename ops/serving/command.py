@@ -137,5 +137,7 @@ def server_environment(installed: Installation, *, inherited: Mapping[str, str])
         "PATH": f"{installed.binaries}{os.pathsep}{kept.get('PATH', os.defpath)}",
         "LD_LIBRARY_PATH": os.pathsep.join(filter(None, [installed.libraries, kept.get("LD_LIBRARY_PATH")])),
         "PYTHONPATH": str(ROOT),
+        # numpy's other thread would spin for tens of milliseconds after each product, on a core that a graph needs.
+        "OPENBLAS_NUM_THREADS": "1",
         "TOKENIZERS_PARALLELISM": "false",
     }
