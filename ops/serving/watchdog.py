@@ -1,7 +1,7 @@
 """Loads again what has died or hangs inside a Triton that says it is well.
 
-A version's process that ends is seen within `LOOK_EVERY_S`; one that hangs by questions it leaves unanswered. Only
-the version concerned is loaded anew: the others of its model go on serving.
+A process of a version that ends is seen within `LOOK_EVERY_S`: it has fewer than it had. One that hangs is seen by
+questions it leaves unanswered. Only the version concerned is loaded anew: the others of its model go on serving.
 """
 
 from __future__ import annotations
@@ -47,22 +47,23 @@ class Watchdog:
         self._server_pid = server_pid
         self._probe_every_s = probe_every_s
         self._say = say
-        self._alive: set[tuple[str, int]] = set()
+        #: How many processes each version that is served has had.
+        self._known: Counter[tuple[str, int]] = Counter()
         self._unanswered: Counter[tuple[str, int]] = Counter()
         self._probe_at_s = 0.0
 
     def look(self, now_s: float) -> None:
         """Look once: load again what has died, and ask what is served something if it is time to."""
         running = stubs.running(self._server_pid)
-        alive = {(stub.model, stub.version) for stub in running}
+        alive = Counter((stub.model, stub.version) for stub in running)
         lying = {(model, each) for model, versions in self._repository.served().items() for each in versions}
-        died = (self._alive & lying) - alive
-        self._alive = (self._alive | alive) & lying
+        died = [key for key, count in self._known.items() if key in lying and alive[key] < count]
+        self._known = Counter({key: count for key, count in (self._known | alive).items() if key in lying})
         for model, version in sorted(died):
             self._reload(model, version)
         if now_s >= self._probe_at_s:
             self._probe_at_s = now_s + self._probe_every_s
-            for model, version in sorted(alive & lying):
+            for model, version in sorted(alive.keys() & lying):
                 self._ask(model, version, running)
 
     def _reload(self, model: str, version: int) -> None:

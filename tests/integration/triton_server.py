@@ -108,10 +108,12 @@ class Serving:
         finally:
             self.process.send_signal(signal.SIGCONT)
 
-    def stubs(self) -> dict[tuple[str, int], int]:
-        """Return the pid of each served version's process."""
-        running = stubs.running(self.ready().pid)
-        return {(stub.model, stub.version): stub.pid for stub in running}
+    def stubs(self) -> dict[tuple[str, int], list[int]]:
+        """Return the pids of each served version's processes."""
+        found: dict[tuple[str, int], list[int]] = {}
+        for stub in stubs.running(self.ready().pid):
+            found.setdefault((stub.model, stub.version), []).append(stub.pid)
+        return found
 
     def regions(self) -> list[Path]:
         """Return what lies in shared memory of this server."""
