@@ -98,6 +98,9 @@ def test_backends_are_made_anew(tmp_path: Path) -> None:
         "python/libtriton_python.so",
         "python/triton_python_backend_utils.py",
         "onnxruntime/model.py",
+        "onnxruntime/students/__init__.py",
+        "onnxruntime/students/export/__init__.py",
+        "onnxruntime/students/export/graph_session.py",
     }
     assert (tmp_path / "backends" / "python" / "triton_python_backend_stub").exists()
 
