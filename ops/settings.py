@@ -325,6 +325,11 @@ class Students(Section):
     log_every_s: float = Field(10, ge=0, description="between lines of progress")
     losses: StudentLosses = StudentLosses()
 
+    @property
+    def bf16(self) -> bool:
+        """Tell whether a student is trained, and judged by the gate, in half precision."""
+        return self.precision == "bf16"
+
     @model_validator(mode="after")
     def _room(self) -> Students:
         if self.max_tokens < self.max_query_tokens + 8:
@@ -377,7 +382,9 @@ class Gate(Section):
     calibration_margin: float = Field(0.02, ge=0, description="its calibration error may be so much larger")
     slower: float = Field(1.5, ge=1, description="it may take so many times the champion's time")
     held_out_pairs: int = Field(1000, ge=10, description="recent ones that are kept")
-    least_queries: int = Field(30, ge=10, description="with fewer of them nothing is published")
+    least_queries: int = Field(
+        30, ge=10, description="unseen ones of the tail; with fewer nothing is published"
+    )
     window: int = Field(200, ge=50, description="latest judgements that are watched for poison and drift")
     reference: int = Field(500, ge=100, description="judgements before these, to compare them with")
     disagreement_rise: float = Field(0.05, gt=0, description="stops publishing, if it is no chance")

@@ -25,7 +25,6 @@ from ops.bench.serving_setup import Bench, arguments_of, percentiles, running
 from ops.scoring import item_vectors
 from ops.scoring.client import Candidate, Scored, ScoringClient
 from ops.scoring.routes import Routes, routes_at_hand
-from ops.scoring.vectors import VectorTables
 from students.export.graph_session import GraphSession
 from students.export.onnx_student import PAIR_INPUTS, OnnxStudent
 from students.publishing.ledger import Route
@@ -139,9 +138,11 @@ async def by_candidates(bench: Bench, interaction: int, representation: int) -> 
         print(f"{label:<44} {percentiles(latencies)}  by {', '.join(sorted(sources))}")
 
     print("\nlatency of the client, text in, score out")
-    alone = client_of(bench, Routes(interaction=Route(champion=interaction)))
-    both = {best: client_of(bench, routes_at_hand(bench.settings), best=best) for best in arguments.best}
-    towers = client_of(bench, Routes(representation=Route(champion=representation)))
+    alone = bench.client(lambda: Routes(interaction=Route(champion=interaction)))
+    # Read once: an ad engine follows the routes, it does not look them up for each query.
+    served = routes_at_hand(bench.settings)
+    both = {best: bench.client(lambda: served, best=best) for best in arguments.best}
+    towers = bench.client(lambda: Routes(representation=Route(champion=representation)))
     try:
         for count in arguments.batches:
             if count <= bench.settings.scoring.interaction_candidates:
@@ -157,17 +158,6 @@ async def by_candidates(bench: Bench, interaction: int, representation: int) -> 
     finally:
         for each in (alone, towers, *both.values()):
             await each.close()
-
-
-def client_of(bench: Bench, routes: Routes, *, best: int = 50) -> ScoringClient:
-    """Return a client of these routes that has the interaction student score the `best` candidates."""
-    scoring = bench.settings.scoring.model_copy(update={"interaction_candidates": best})
-    return ScoringClient(
-        bench.settings.model_copy(update={"scoring": scoring}),
-        routes=lambda: routes,
-        vectors=VectorTables(versions_of(bench.settings)),
-        lexical=lambda query, candidates: [0.0] * len(candidates),
-    )
 
 
 def parity(bench: Bench, *versions: int) -> None:
@@ -195,7 +185,7 @@ def parity(bench: Bench, *versions: int) -> None:
 
 async def by_client(bench: Bench, version: int, pairs: Sequence[tuple[str, str]]) -> list[float]:
     """Return the client's scores, pair by pair."""
-    client = client_of(bench, Routes(interaction=Route(champion=version)))
+    client = bench.client(lambda: Routes(interaction=Route(champion=version)))
     found = [
         (await client.score(query, [Candidate("item", text)], deadline_ms=SCORED_WITHIN_MS)).scores[0]
         for query, text in pairs

@@ -13,15 +13,17 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from ops.scoring.client import Candidate
+from ops.scoring.client import Candidate, ScoringClient
+from ops.scoring.routes import Routes
 from ops.scoring.scorer import text_of
+from ops.scoring.vectors import VectorTables
 from ops.serving import address
 from ops.serving.connection import Control
 from ops.settings import Settings, load
@@ -63,6 +65,16 @@ class Bench:
     def control(self) -> Control:
         """Return an operator's connection."""
         return Control(self.settings)
+
+    def client(self, routes: Callable[[], Routes], *, best: int = 50) -> ScoringClient:
+        """Return a client of these routes that has the interaction student score the `best` candidates."""
+        scoring = self.settings.scoring.model_copy(update={"interaction_candidates": best})
+        return ScoringClient(
+            self.settings.model_copy(update={"scoring": scoring}),
+            routes=routes,
+            vectors=VectorTables(versions_of(self.settings)),
+            lexical=lambda query, candidates: [0.0] * len(candidates),
+        )
 
     def export(self, kind: Kind, *, seed: int) -> Path:
         """Return a new version of a student with other random heads."""

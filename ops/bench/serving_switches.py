@@ -23,10 +23,8 @@ from ops.bench.machine import announce
 from ops.bench.serving_setup import Bench, arguments_of, percentiles, running
 from ops.scoring.client import ScoringClient
 from ops.scoring.routes import routes_at_hand
-from ops.scoring.vectors import VectorTables
 from ops.serving import stubs
 from students.publishing.publisher import Publisher
-from students.publishing.repository import versions_of
 from students.version_folder import student_version
 
 #: Requests so near to a step are near a switch.
@@ -117,12 +115,7 @@ def under_load(bench: Bench, work: Callable[[list[float]], None]) -> tuple[list[
 
 async def ask(bench: Bench, seen: Load, stop: threading.Event) -> None:
     """Send requests at the steady rate until `stop` is set."""
-    client = ScoringClient(
-        bench.settings,
-        routes=lambda: routes_at_hand(bench.settings),
-        vectors=VectorTables(versions_of(bench.settings)),
-        lexical=lambda query, candidates: [0.0] * len(candidates),
-    )
+    client = bench.client(lambda: routes_at_hand(bench.settings))
     pending: list[asyncio.Task[None]] = []
     turn, next_s = 0, time.monotonic()
     while not stop.is_set():

@@ -72,7 +72,7 @@ ALWAYS: Mapping[str, object] = {
     "GATE__MARGIN": 0.03,
     # The teacher's distributions are softer than people's bare grades, so its first lessons cost 0.05 to 0.1.
     "GATE__CALIBRATION_MARGIN": 0.12,
-    # The first update has few tail queries held out; each later decision has more.
+    # A real catalogue's golden set has no classes of traffic: its first update knows few tail queries.
     "GATE__LEAST_QUERIES": 20,
     # Champion and challenger have the same graph; more is a busy machine.
     "GATE__SLOWER": 3,

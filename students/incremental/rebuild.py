@@ -97,8 +97,8 @@ def rebuild(folder: Path, update: int, *, log: Log, golden: Golden, say: Callabl
             say(f"update {number}: learned {len(lesson)} examples again")
         state = states.after(state, sorter.taken, record.outcome, watched=(), trainer=trainer, gate=gate)
     made = students[update]
-    bf16 = Students.model_validate(wanted.settings["students"]).precision == "bf16"
-    figures = point_figures(scored_by(made, golden.pairs, bf16=bf16))
+    trained = Students.model_validate(wanted.settings["students"])
+    figures = point_figures(scored_by(made, golden.pairs, bf16=trained.bf16))
     return Rebuilt(
         student=made,
         update=update,

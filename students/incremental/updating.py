@@ -174,7 +174,7 @@ class Updater:
 
     def _asked(self, student: LoadedStudent) -> KnownScores:
         # As it is trained: half the time of a gate, and both sides are rounded alike.
-        return KnownScores(student, bf16=self._settings.students.precision == "bf16")
+        return KnownScores(student, bf16=self._settings.students.bf16)
 
 
 def _scored(known: KnownScores, pairs: Sequence[GradedPair]) -> ScoredPairs:

@@ -83,7 +83,7 @@ def train(
         model,
         losses=settings.losses,
         tag_weights=tag_weights(tag_counts(features)),
-        bf16=settings.precision == "bf16",
+        bf16=settings.bf16,
     ).to(processes.device)
     run = _Run(student, features, settings, processes)
     optimizer = torch.optim.AdamW(parameter_groups(model, settings), fused=processes.device.type == "cuda")
