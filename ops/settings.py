@@ -344,6 +344,9 @@ class Trainer(Section):
         None, description="folder of the trained student that the first update goes on from"
     )
     start_version: int = Field(0, ge=0, description="its version, if it is served; 0: none")
+    labels: Path | None = Field(
+        None, description="pairs that people graded for it, as JSON lines: replayed from the first update on"
+    )
     group: str = Field(
         "relevance-trainer", description="what its lag is shown under; offsets are the checkpoint's"
     )
@@ -352,7 +355,7 @@ class Trainer(Section):
     least_judgements: int = Field(16, ge=1, description="with fewer the update waits for more")
     most_new: int = Field(4096, ge=1, description="that no champion has learned yet, learned from at a time")
     replay_pairs: int = Field(20_000, ge=0, description="past judgements that are kept")
-    replay_share: float = Field(1.0, ge=0, description="replayed for each new judgement")
+    replay_share: float = Field(4.0, ge=0, description="replayed for each new judgement")
     averaging: float = Field(
         0.7, gt=0, le=1, description="share of the trained weights, the champion has the rest"
     )

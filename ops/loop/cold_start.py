@@ -1,6 +1,6 @@
 """The first students: trained from people's few labels, exported, with item vectors; made once and kept in a cache.
 
-FOLDER/KEY/golden.jsonl, unseen.jsonl   graded pairs (`ops.loop.labels`)
+FOLDER/KEY/learned.jsonl, golden.jsonl, unseen.jsonl   graded pairs (`ops.loop.labels`)
 FOLDER/KEY/runs/KIND                    training runs; stopped, the next call goes on with them
 FOLDER/KEY/versions/1, 2                interaction and representation student as versions, item vectors beside 2
 FOLDER/KEY/done.json                    written last
@@ -31,9 +31,10 @@ from students.version_folder import Kind, path_of
 from teacher import policy as policies
 
 #: Raise it when the same labels and settings make other students.
-FORM = 1
+FORM = 2
 KINDS: tuple[Kind, ...] = ("interaction", "representation")
-DONE, GOLDEN, UNSEEN, MARK = "done.json", "golden.jsonl", "unseen.jsonl", "began-with"
+DONE, MARK = "done.json", "began-with"
+LEARNED, GOLDEN, UNSEEN = "learned.jsonl", "golden.jsonl", "unseen.jsonl"
 #: Pairs that the exports' parity and fidelity are measured on.
 EXPORT_PAIRS = 128
 #: int8 may cost a score twice the usual on average: what a few hundred pairs have taught is held by less than int8
@@ -70,6 +71,11 @@ class ColdStart:
         return self.folder / "versions"
 
     @property
+    def learned(self) -> Path:
+        """Return the graded pairs that the first students learned."""
+        return self.folder / LEARNED
+
+    @property
     def golden(self) -> Path:
         """Return the gate's golden set."""
         return self.folder / GOLDEN
@@ -103,6 +109,7 @@ def prepare(settings: Settings, cache: Path, *, say: Say, limits: FidelityLimits
     learned, queries = len(labels.learned), len({pair.query for pair in labels.learned})
     say(f"first students: {learned} pairs of {queries} queries that people graded; about two minutes, once")
     made.folder.mkdir(parents=True, exist_ok=True)
+    _write(made.learned, labels.learned)
     _write(made.golden, labels.golden)
     _write(made.unseen, labels.unseen)
     # A start that was cut short may have left some.

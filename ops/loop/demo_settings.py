@@ -64,6 +64,8 @@ ALWAYS: Mapping[str, object] = {
     "TRAINER__LEARNING_RATE": 1e-4,
     "TRAINER__HEAD_LEARNING_RATE": 5e-4,
     "TRAINER__EPOCHS": 2,
+    # What people and teacher said before: 100 judgements alone are few steps, and the head would be forgotten.
+    "TRAINER__REPLAY_SHARE": 6,
     # Two would wait for each other, since the cores are never both free.
     "TRAINER__THREADS": 1,
     # The loop promotes, under guardrails.
@@ -72,7 +74,7 @@ ALWAYS: Mapping[str, object] = {
     "GATE__MARGIN": 0.03,
     # The teacher's distributions are softer than people's bare grades, so its first lessons cost 0.05 to 0.1.
     "GATE__CALIBRATION_MARGIN": 0.12,
-    # A real catalogue's golden set has no classes of traffic: its first update knows few tail queries.
+    # A real catalogue has some twenty golden queries, and its first update knows few others of the tail.
     "GATE__LEAST_QUERIES": 20,
     # Champion and challenger have the same graph; more is a busy machine.
     "GATE__SLOWER": 3,
@@ -119,6 +121,7 @@ def settings_of(cold: ColdStart) -> dict[str, object]:
         "LOOP__FIRST_VERSIONS": cold.versions,
         "TRAINER__START": cold.student,
         "TRAINER__START_VERSION": 1,
+        "TRAINER__LABELS": cold.learned,
         "GATE__GOLDEN": cold.golden,
     }
 

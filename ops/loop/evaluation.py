@@ -34,11 +34,11 @@ class Gain(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def gains(first: ScoredPairs, last: ScoredPairs) -> list[Gain]:
-    """Compare two scorers of the same pairs, over all of them and over tail queries where there are some."""
+    """Compare two scorers of the same pairs, over all of them and over tail queries where these are a part."""
     found = []
     theirs = last.cuts()
     for cut, ours in first.cuts().items():
-        if cut not in ("all", TAIL):
+        if cut not in ("all", TAIL) or (cut == TAIL and len(ours) == len(first)):
             continue
         weights = resampled_weights(np.random.default_rng(SEED), queries=ours.queries)
         for name in SHOWN:

@@ -3,7 +3,8 @@
 The generated shop's people know its truth; in the labels to learn from a share of the grades is a neighbouring one,
 as people's are. The three sets have no query in common, and nothing to learn from is of a tail query: the tail is
 what the teacher is for. Queries of the golden set are searched for like any other, those of the unseen set never are.
-A real catalogue brings its own people's grades: golden and unseen are queries that are kept out of traffic.
+A real catalogue brings its own people's grades: golden and unseen are queries that are kept out of traffic,
+and of its tail for that: nobody searches for them.
 """
 
 from __future__ import annotations
@@ -119,12 +120,13 @@ def _of_real(settings: Settings) -> Labels:
     def pairs_of(chosen: Sequence[Classed], per_query: int) -> list[LabelledPair]:
         return _pairs(rng, chosen, per_query, judged.__getitem__, loaded.truth.grade, loaded.items)
 
+    tail = TrafficClass.TAIL.value
     # Few queries are judged, and each has many items: all of these are for learning.
     per_query = max(LEARNED_PER_QUERY, LEARNED // len(known))
     return Labels(
         learned=pairs_of(known, per_query)[:LEARNED],
-        golden=pairs_of([(text, "") for _, text in kept_back[:half]], 2 * GOLDEN_PER_QUERY),
-        unseen=pairs_of([(text, "") for _, text in kept_back[half:]], 2 * UNSEEN_PER_QUERY),
+        golden=pairs_of([(text, tail) for _, text in kept_back[:half]], 2 * GOLDEN_PER_QUERY),
+        unseen=pairs_of([(text, tail) for _, text in kept_back[half:]], 2 * UNSEEN_PER_QUERY),
         items=_texts(loaded.items),
     )
 

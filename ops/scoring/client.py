@@ -142,7 +142,7 @@ class ScoringClient:
                     query, [candidates[place] for place in best], interaction, until_s
                 )
                 by: Source = "cascade" if used else "interaction"
-                whole = _cascaded(first, best, scores).tolist()
+                whole = cascaded(first, best, scores).tolist()
                 return Scored(whole, by, _named(interaction, used), missing, reason)
             except TritonError as error:
                 reason, missing = reason or str(error), True
@@ -210,7 +210,7 @@ class ScoringClient:
         return source, np.array(scores, dtype=np.float32)
 
 
-def _cascaded(first: Floats | None, best: Sequence[int], scores: Floats) -> Floats:
+def cascaded(first: Floats | None, best: Sequence[int], scores: Floats) -> Floats:
     """Return the scores of the best by the interaction student; the others keep theirs, but none is above these."""
     if first is None:
         return scores

@@ -23,6 +23,7 @@ from pathlib import Path
 
 import msgspec
 
+from ops.files import write_atomically
 from students import saved
 from students.incremental.lineage import Lineage, encoded
 from students.incremental.state import State
@@ -32,8 +33,8 @@ from students.version_folder import file_hash
 FORMAT = 1
 FOLDER, STATE, LINEAGE, MANIFEST = "checkpoints", "state.msgpack", "lineage.json", "checkpoint.json"
 CHAMPION, PREVIOUS = "champion", "previous"
-#: The student of `trainer.start`, beside the checkpoints: what a rebuild begins with.
-FIRST = "first"
+#: The student of `trainer.start` and the state before the first update: what a rebuild begins with.
+FIRST, BEGUN = "first", "begun.msgpack"
 MAKING, DAMAGED = ".making-", "damaged-"
 
 
@@ -133,6 +134,24 @@ def read(path: Path) -> Checkpoint:
         )
     except (OSError, msgspec.DecodeError, UnicodeDecodeError, StudentFolderError) as error:
         raise CheckpointError(f"{path}: damaged: {error}") from error
+
+
+def begin_with(folder: Path, checkpoint: Checkpoint) -> None:
+    """Keep a checkpoint's champion and state for rebuilding. Raises OSError."""
+    saved.save(checkpoint.champion, folder / FIRST)
+    write_atomically(folder / BEGUN, msgspec.msgpack.encode(checkpoint.state))
+
+
+def began_with(folder: Path) -> Checkpoint:
+    """Return the checkpoint before the first update. Raises CheckpointError, StudentFolderError."""
+    student = saved.load(folder / FIRST)
+    try:
+        state = msgspec.msgpack.decode((folder / BEGUN).read_bytes(), type=State)
+    except (OSError, msgspec.DecodeError) as error:
+        raise CheckpointError(
+            f"{folder / BEGUN}: expected the state before the first update: {error}"
+        ) from error
+    return Checkpoint(state, None, student, student)
 
 
 def numbered(folder: Path) -> list[Path]:

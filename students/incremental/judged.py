@@ -10,7 +10,7 @@ from kafka.consumer.fetcher import ConsumerRecord
 from streams.dead_letters import DeadLetter, letter_of
 from streams.judgement_identity import identity_of
 from streams.records import Judgement
-from students.examples import ExampleError, TrainingExample, from_judgement
+from students.examples import ExampleError, LabelledPair, TrainingExample, from_judgement, from_label
 from students.grades import GradeScale
 
 HEAD, TORSO, TAIL = CLASSES = ("head", "torso", "tail")
@@ -58,6 +58,19 @@ def read(value: bytes | None, scale: GradeScale) -> Judged:
         traffic_class=told if told in CLASSES else TAIL,
         judged_ms=judgement.judged_ms,
         sampled_ms=judgement.sampled_ms,
+    )
+
+
+def graded(pair: LabelledPair, scale: GradeScale) -> Judged:
+    """Return a person's grade as a judgement of no time and without chain. Raises ExampleError."""
+    example = from_label(pair, scale)
+    named = msgspec.json.encode(("people", example.query, example.item_id, example.item_text))
+    return Judged(
+        identity=hashlib.blake2b(named, digest_size=8).hexdigest(),
+        example=example,
+        traffic_class=pair.traffic_class if pair.traffic_class in CLASSES else TAIL,
+        judged_ms=0,
+        sampled_ms=0,
     )
 
 

@@ -19,12 +19,12 @@ from students.evaluation.graded import point_figures, scored_by
 from students.examples import fingerprint
 from students.incremental import lineage as lineages
 from students.incremental import state as states
-from students.incremental.checkpoint import FIRST
+from students.incremental.checkpoint import FIRST, began_with
 from students.incremental.golden import Golden
 from students.incremental.judged import RefusedError, read
 from students.incremental.learning import learn, update_settings, weights_hash
 from students.incremental.lineage import Lineage
-from students.incremental.state import Sorter, State
+from students.incremental.state import Sorter
 from students.saved import LoadedStudent
 
 #: Between golden figures of a version and those of its rebuilt weights on another machine.
@@ -54,7 +54,7 @@ class Rebuilt:
 def rebuild(folder: Path, update: int, *, log: Log, golden: Golden, say: Callable[[str], None]) -> Rebuilt:
     """Make the student of an update again. `golden` must be the set that was used.
 
-    Raises RebuildError, LineageError, StudentFolderError.
+    Raises RebuildError, LineageError, CheckpointError, StudentFolderError.
     """
     wanted = lineages.lineage_of(folder, update)
     if wanted.outcome != "passed":
@@ -63,8 +63,8 @@ def rebuild(folder: Path, update: int, *, log: Log, golden: Golden, say: Callabl
         raise RebuildError(
             f"expected the golden set {wanted.golden} that update {update} was judged by, got {golden.fingerprint}"
         )
-    students = {0: saved.load(folder / FIRST)}
-    state = State()
+    first = began_with(folder)
+    students, state = {0: first.champion}, first.state
     needed = _ancestors(folder, update)
     for number in range(1, update + 1):
         record = lineages.lineage_of(folder, number)

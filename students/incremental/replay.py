@@ -19,7 +19,7 @@ MOST_PERIODS = 8
 
 
 class Stored(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A judgement and the update that it came with, from 1."""
+    """A judgement and the update that it came with, from 1; 0 for what the first student had learned before."""
 
     judged: Judged
     update: int

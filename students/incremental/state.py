@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Literal
 
 import msgspec
 
 from ops.settings import Gate, Trainer
+from students.examples import LabelledPair
 from students.gate.guards import Watched
+from students.grades import GradeScale
 from students.incremental import replay
-from students.incremental.judged import Judged, is_held_out
+from students.incremental.judged import Judged, graded, is_held_out
 from students.incremental.replay import Stored
 
 #: Identities that are remembered, newest last; a duplicate of an older judgement would be learned from again.
@@ -97,6 +99,22 @@ class Sorter:
     def next(self) -> None:
         """Begin with the next update; what was taken stays seen."""
         self.taken = Taken()
+
+
+def begun(
+    labels: Iterable[LabelledPair], scale: GradeScale, *, golden: Collection[str], share: float
+) -> State:
+    """Return the state before the first update, with people's grades to replay.
+
+    Left out are queries of the golden set, and those that the held-out `share` keeps for the gate. Raises
+    ExampleError.
+    """
+    stored = [
+        Stored(judged=graded(pair, scale), update=0)
+        for pair in labels
+        if pair.query not in golden and not is_held_out(pair.query, share)
+    ]
+    return State(stored=tuple(sorted(stored, key=lambda each: each.judged.identity)))
 
 
 def fresh(state: State, taken: Taken, trainer: Trainer) -> list[Judged]:

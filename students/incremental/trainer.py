@@ -25,7 +25,9 @@ from ops.settings import Settings
 from streams.dead_letters import DeadLetter
 from streams.topics import JUDGEMENTS
 from students import saved
+from students.examples import read_labelled
 from students.export.fidelity import FidelityLimits
+from students.grades import GradeScale
 from students.incremental import checkpoint as checkpoints
 from students.incremental import lineage as lineages
 from students.incremental import state as states
@@ -65,7 +67,8 @@ def folder_of(settings: Settings) -> Path:
 def begin(settings: Settings, say: Callable[[str], None]) -> Checkpoint:
     """Return what to go on from: the latest whole checkpoint, or the first one, of `trainer.start`.
 
-    Raises TrainerError without a student to start from, StudentFolderError, CheckpointError, LineageError, OSError.
+    Raises TrainerError without a student to start from, ExampleError for `trainer.labels` or a golden set that is
+    none, StudentFolderError, CheckpointError, LineageError, OSError.
     """
     folder = folder_of(settings)
     found = checkpoints.newest(folder, say)
@@ -76,13 +79,25 @@ def begin(settings: Settings, say: Callable[[str], None]) -> Checkpoint:
                 " `relevance students train`"
             )
         student = saved.load(settings.trainer.start)
-        saved.save(student, folder / checkpoints.FIRST)
-        found = Checkpoint(State(), None, student, student)
+        found = Checkpoint(_begun(settings, student.description.scale), None, student, student)
+        checkpoints.begin_with(folder, found)
         checkpoints.write(folder, found, keep=settings.trainer.checkpoints)
     lineages.supersede_after(folder, found.state.update)
     if found.lineage is not None:
         lineages.write(folder, found.lineage)
     return found
+
+
+def _begun(settings: Settings, scale: GradeScale) -> State:
+    trainer, golden = settings.trainer, settings.gate.golden
+    if trainer.labels is None:
+        return State()
+    return states.begun(
+        read_labelled(trainer.labels, scale),
+        scale,
+        golden=read_golden(golden, scale).queries if golden else (),
+        share=trainer.held_out_share,
+    )
 
 
 def run_trainer(

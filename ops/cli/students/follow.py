@@ -32,9 +32,17 @@ FOLLOWING = (*EXPECTED, CheckpointError, LineageError, TrainerError)
 )
 @click.option("--start", type=FOLDER, help="The trained student that the first update goes on from.")
 @click.option("--from-version", type=click.IntRange(1), help="Its version, if it is served.")
+@click.option("--labels", type=FILE, help="Pairs graded by people that it learned, as JSON lines; replayed.")
 @click.option("--golden", type=FILE, help="Pairs graded by people, as JSON lines; never learned from.")
 @pass_context
-def follow(context: Context, *, start: Path | None, from_version: int | None, golden: Path | None) -> None:
+def follow(
+    context: Context,
+    *,
+    start: Path | None,
+    from_version: int | None,
+    labels: Path | None,
+    golden: Path | None,
+) -> None:
     """Train on judgements as they come, pass challengers through the gate, publish those that are better.
 
     Goes on where it stopped, after Ctrl-C or a crash: offsets, weights and replay lie in one checkpoint in the run
@@ -47,6 +55,7 @@ def follow(context: Context, *, start: Path | None, from_version: int | None, go
             {
                 "TRAINER__START": start and start.resolve(),
                 "TRAINER__START_VERSION": from_version,
+                "TRAINER__LABELS": labels and labels.resolve(),
                 "GATE__GOLDEN": golden and golden.resolve(),
             }
         )

@@ -11,6 +11,7 @@ import torch
 
 from ops.settings import Settings
 from students import saved
+from students.examples import ExampleError, LabelledPair
 from students.grades import ESCI
 from students.incremental import checkpoint as checkpoints
 from students.incremental import lineage as lineages
@@ -193,6 +194,48 @@ def test_checkpoints_are_whole_or_set_aside(small_encoder: Path, tmp_path: Path)
         (trainer.folder / "checkpoints" / name / "state.msgpack").write_bytes(b"")
     with pytest.raises(CheckpointError, match=r"none of 2 checkpoints is whole\. Move the folder"):
         begin(trainer.settings, told.append)
+
+
+def test_peoples_grades_are_replayed_from_the_first_update_on_and_rebuilt(
+    small_encoder: Path, tmp_path: Path
+) -> None:
+    golden = read_golden(write_golden(tmp_path / "golden.jsonl"), ESCI)
+    labels = [
+        LabelledPair(query=f"red mug {place}", item_id=f"p{place}", item_text="red mug nova", grade="E")
+        for place in range(60)
+    ]
+    # Of a golden query nothing is learned, whoever graded it.
+    known = golden.pairs[0]
+    file = tmp_path / "labels.jsonl"
+    file.write_bytes(msgspec.json.Encoder().encode_lines([*labels, known]))
+    trainer = Trainer(tmp_path, small_encoder, labels=file)
+    stored = trainer.now.state.stored
+    assert {each.judged.example.query for each in stored} == {
+        pair.query for pair in labels if not is_held_out(pair.query, 0.2)
+    }
+    assert {each.update for each in stored} == {0}
+    made = trainer.update(encoded(160, seed=1))
+    assert made.replayed == min(len(stored), round(made.fresh * trainer.settings.trainer.replay_share))
+    assert made.outcome == "passed", made.why
+    file.unlink()
+    again = rebuild(trainer.folder, 1, log=trainer.values, golden=trainer.golden, say=lambda _: None)
+    assert again.same
+    (trainer.folder / checkpoints.BEGUN).write_bytes(b"")
+    with pytest.raises(CheckpointError, match="expected the state before the first update"):
+        rebuild(trainer.folder, 1, log=trainer.values, golden=trainer.golden, say=lambda _: None)
+
+
+@pytest.mark.parametrize(
+    "line", [b"{broken", b'{"query": "a", "item_id": "b", "item_text": "c", "grade": "Z"}']
+)
+def test_labels_that_are_none_are_told_by_file_and_line(
+    line: bytes, small_encoder: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "labels.jsonl"
+    file.write_bytes(line + b"\n")
+    with pytest.raises(ExampleError, match=r"labels\.jsonl:1: "):
+        Trainer(tmp_path, small_encoder, labels=file)
+    assert not checkpoints.numbered(tmp_path / "run" / "students" / "trainer")
 
 
 def test_a_first_start_needs_a_student(tmp_path: Path) -> None:
