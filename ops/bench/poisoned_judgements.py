@@ -30,19 +30,21 @@ from ops.evaluation.metrics import METRICS
 from ops.evaluation.pairs import ScoredPairs
 from ops.loop import cold_start
 from ops.loop.cold_start import cache_folder
+from ops.servers.steps import locked
 from ops.settings import Settings
 from ops.shop.judged_pairs import evaluation_shop
 from streams.item_text import query_text
 from streams.records import Judgement
 from students import saved
 from students.evaluation.graded import scored_by
-from students.examples import LabelledPair
+from students.examples import LabelledPair, read_labelled
 from students.grades import GradeScale
+from students.incremental import state as states
 from students.incremental.checkpoint import Checkpoint
 from students.incremental.golden import Golden, read_golden
 from students.incremental.judged import read
 from students.incremental.lineage import Lineage
-from students.incremental.state import Sorter, State
+from students.incremental.state import Sorter
 from students.incremental.updating import Updater
 
 CLEAN, POISONED, AFTER = "clean", "poisoned", "after"
@@ -112,7 +114,8 @@ def main(*, answers: Path, share: float, clean: int, poisoned: int, after: int, 
     """Make the updates and print them."""
     announce("ops.bench.poisoned_judgements")
     settings = settings_of_demo({"TRAINER__SEED": seed})
-    first = cold_start.prepare(settings, cache_folder(), say=click.echo)
+    with locked(cache_folder() / "lock", say=click.echo, what="the first students"):
+        first = cold_start.prepare(settings, cache_folder(), say=click.echo)
     student = saved.load(first.student)
     scale = student.description.scale
     golden = read_golden(first.golden, scale)
@@ -133,7 +136,11 @@ def main(*, answers: Path, share: float, clean: int, poisoned: int, after: int, 
         f"{len({pair.query for pair in unseen})} unseen queries, seed {seed}"
     )
     rng = random.Random(f"poison {seed}")
-    begun = Checkpoint(State(), None, student, student)
+    labels = read_labelled(first.learned, scale)
+    share = settings.trainer.held_out_share
+    begun = Checkpoint(
+        states.begun(labels, scale, golden=golden.queries, share=share), None, student, student
+    )
     opening = Follower(settings, golden, begun)
     for batch in batches[:clean]:
         click.echo(line(CLEAN, opening.update(batch)))

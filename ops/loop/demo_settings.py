@@ -66,6 +66,8 @@ ALWAYS: Mapping[str, object] = {
     "TRAINER__EPOCHS": 2,
     # What people and teacher said before: 100 judgements alone are few steps, and the head would be forgotten.
     "TRAINER__REPLAY_SHARE": 6,
+    # Of a first student that has seen so little there is little to keep.
+    "TRAINER__AVERAGING": 0.9,
     # Two would wait for each other, since the cores are never both free.
     "TRAINER__THREADS": 1,
     # The loop promotes, under guardrails.
