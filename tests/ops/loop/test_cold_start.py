@@ -15,6 +15,7 @@ from ops.loop.cold_start import ColdStart, ColdStartError, install, key_of, of_r
 from ops.scoring import item_vectors
 from ops.settings import Settings
 from students.export.fidelity import FidelityLimits
+from students.examples import read_labelled
 from students.export.onnx_student import OnnxStudent
 from students.grades import ESCI
 from students.incremental.golden import read_golden
@@ -65,6 +66,10 @@ def test_both_students_are_versions_that_score(made: Made) -> None:
         assert ((scores >= 0) & (scores <= 1)).all()
     vectors = item_vectors.load(made.start.versions / "2")
     assert len(vectors.item_ids) == made.settings.shop.items
+
+
+def test_what_they_learned_is_kept_for_the_trainer_to_replay(made: Made) -> None:
+    assert read_labelled(made.start.learned, ESCI) == labels.labels_of(made.settings).learned
 
 
 def test_progress_tells_the_time_that_is_left(made: Made) -> None:

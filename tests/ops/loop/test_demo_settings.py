@@ -70,4 +70,5 @@ def test_the_loop_begins_with_what_was_prepared(tmp_path: Path) -> None:
     assert settings.loop.first_versions == tmp_path / "versions"
     assert settings.trainer.start == tmp_path / "runs" / "interaction" / "student"
     assert settings.trainer.start_version == 1
+    assert settings.trainer.labels == tmp_path / "learned.jsonl"
     assert settings.gate.golden == tmp_path / "golden.jsonl"

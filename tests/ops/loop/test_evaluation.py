@@ -54,8 +54,9 @@ def test_the_same_student_is_neither_better_nor_worse() -> None:
         assert (each.difference.value, each.difference.lower, each.difference.upper) == (0, 0, 0)
 
 
-def test_a_catalogue_without_classes_is_compared_as_a_whole() -> None:
-    found = gains(pairs(0.9, strata=("",)), pairs(0.2, strata=("",)))
+@pytest.mark.parametrize("name", ["", "tail"])
+def test_queries_of_one_class_are_compared_as_a_whole(name: str) -> None:
+    found = gains(pairs(0.9, strata=(name,)), pairs(0.2, strata=(name,)))
     assert {each.cut for each in found} == {"all"}
 
 

@@ -128,6 +128,8 @@ def test_a_real_catalogue_keeps_golden_and_unseen_queries_out_of_traffic(tmp_pat
     assert unseen
     assert not (golden | unseen) & searched
     assert not golden & unseen
+    # What nobody searches for is of the tail: the gate asks for these.
+    assert {pair.traffic_class for pair in (*made.golden, *made.unseen)} == {"tail"}
 
 
 def test_a_real_catalogue_without_golden_queries_is_refused_by_the_settings_name(tmp_path: Path) -> None:
