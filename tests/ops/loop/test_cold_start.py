@@ -14,8 +14,8 @@ from ops.loop import cold_start, labels
 from ops.loop.cold_start import ColdStart, ColdStartError, install, key_of, of_run, prepare
 from ops.scoring import item_vectors
 from ops.settings import Settings
-from students.export.fidelity import FidelityLimits
 from students.examples import read_labelled
+from students.export.fidelity import FidelityLimits
 from students.export.onnx_student import OnnxStudent
 from students.grades import ESCI
 from students.incremental.golden import read_golden
