@@ -31,6 +31,8 @@ NOISE = 0.1
 GOLDEN_PER_CLASS, GOLDEN_PER_QUERY = 40, 8
 #: Queries of the unseen set, and pairs of each query.
 UNSEEN, UNSEEN_PER_QUERY = 150, 10
+#: Pairs of each golden and unseen query of a real catalogue, which has few queries and many judged items of each.
+REAL_PER_QUERY = 40
 GRADES = tuple(Grade)
 
 Classed = tuple[str, str]
@@ -125,8 +127,8 @@ def _of_real(settings: Settings) -> Labels:
     per_query = max(LEARNED_PER_QUERY, LEARNED // len(known))
     return Labels(
         learned=pairs_of(known, per_query)[:LEARNED],
-        golden=pairs_of([(text, tail) for _, text in kept_back[:half]], 2 * GOLDEN_PER_QUERY),
-        unseen=pairs_of([(text, tail) for _, text in kept_back[half:]], 2 * UNSEEN_PER_QUERY),
+        golden=pairs_of([(text, tail) for _, text in kept_back[:half]], REAL_PER_QUERY),
+        unseen=pairs_of([(text, tail) for _, text in kept_back[half:]], REAL_PER_QUERY),
         items=_texts(loaded.items),
     )
 
