@@ -266,6 +266,10 @@ class TeacherServer(Section):
     device: Literal["cpu", "cuda"] = "cpu"
     model: str = Field("", description="model folder or hub name; empty: the small model of the project")
     base: bool = Field(False, description="the small model as it comes, without the project's fine-tuning")
+    adapter: Literal["default", "score"] = Field(
+        "default",
+        description="fine-tuning of the small model: for chain and grade, or for teacher.mode score",
+    )
     host: str = "127.0.0.1"
     port: int = Field(18000, ge=1, le=65535)
     dtype: Literal["bfloat16", "float16", "auto"] = "bfloat16"

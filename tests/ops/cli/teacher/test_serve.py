@@ -16,7 +16,7 @@ from ops.servers.steps import PreparationError, StoppedError
 from ops.settings import Settings, SettingsError
 from teacher.probe import ProbeError
 from teacher.serving import server
-from teacher.serving.weights import DEFAULT_ADAPTER, adapter_of
+from teacher.serving.weights import ADAPTER_FILES, DEFAULT_ADAPTER, adapter_of
 
 
 class FakeServer:
@@ -63,6 +63,16 @@ def test_the_adapter_is_left_out_on_demand_only(tmp_path: Path, fake: FakeServer
     assert adapter_of(fake.settings.teacher_server) == DEFAULT_ADAPTER
     invoke(tmp_path, "--base")
     assert adapter_of(fake.settings.teacher_server) is None
+
+
+def test_the_adapter_for_grades_alone_is_a_setting(
+    tmp_path: Path, fake: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RELEVANCE_TEACHER_SERVER__ADAPTER", "score")
+    invoke(tmp_path)
+    adapter = adapter_of(fake.settings.teacher_server)
+    assert adapter == DEFAULT_ADAPTER.parent / "score"
+    assert all((adapter / name).exists() for name in ADAPTER_FILES)
 
 
 def test_preparing_starts_nothing(tmp_path: Path, fake: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
