@@ -13,14 +13,13 @@ from students.incremental import lineage as lineages
 from students.incremental.checkpoint import Checkpoint
 from students.incremental.golden import read_golden
 from students.incremental.learning import weights_hash
-from students.incremental.lineage import Lineage
 from students.incremental.outbox import AwayError, Outbox
 from students.incremental.state import State
 from students.publishing.ledger import Ledger, Route, route_of
 from students.publishing.repository import root_of, versions_of
 from students.version_folder import read_manifest
 from tests.integration.triton_server import LOOSE, environment_or_skip, serving, small_student
-from tests.students.incremental.samples import judged, write_golden
+from tests.students.incremental.samples import judged, lineage, write_golden
 from tests.students.samples import write_small_encoder
 
 pytestmark = pytest.mark.integration
@@ -31,39 +30,17 @@ OFFSETS = {"relevance.judgements/0": 40}
 def _passed(folder: Path, encoder: Path, *, update: int) -> Checkpoint:
     """Return a checkpoint whose last update passed, its record written."""
     student = small_student(encoder, "interaction", seed=update)
-    lineage = Lineage(
-        update=update,
-        kind="interaction",
-        parent=update - 1,
-        previous=0,
-        accepted=False,
+    record = lineage(
+        update,
         ranges={"relevance.judgements/0": (0, 40)},
         offsets=OFFSETS,
-        used=(),
-        held_out=(),
-        golden_judgements=0,
-        duplicates=0,
-        refused=0,
         fresh=40,
-        replayed=0,
-        seed=1,
-        settings={},
-        data="",
-        golden="",
-        start="",
         weights=weights_hash(student),
-        outcome="passed",
-        why="",
-        alarms=(),
         figures={"tail.auc.difference": 0.1},
-        seconds=1.0,
-        judged_to_trained_s=None,
-        sampled_to_trained_s=None,
-        at_ms=1,
     )
-    lineages.write(folder, lineage)
+    lineages.write(folder, record)
     state = State(update=update, champion=update, previous=update - 1, learned=tuple(judged(40)))
-    return Checkpoint(state, lineage, student, student)
+    return Checkpoint(state, record, student, student)
 
 
 def _outbox(settings: Settings, tmp_path: Path) -> Outbox:

@@ -14,42 +14,13 @@ from streams.judgement_identity import identity_of
 from streams.records import Judgement
 from students.grades import ESCI
 from students.incremental.lineage import Lineage
-from tests.students.incremental.samples import judgements
+from tests.students.incremental.samples import judgements, lineage
 
 NAME = "relevance.judgements/0"
 
 
 def record(number: int, begin: int, end: int, used: Iterable[Judgement]) -> Lineage:
-    return Lineage(
-        update=number,
-        kind="interaction",
-        parent=0,
-        previous=0,
-        accepted=False,
-        ranges={NAME: (begin, end)},
-        offsets={NAME: end},
-        used=tuple(map(identity_of, used)),
-        held_out=(),
-        golden_judgements=0,
-        duplicates=0,
-        refused=0,
-        fresh=0,
-        replayed=0,
-        seed=1,
-        settings={},
-        data="",
-        golden="",
-        start="",
-        weights="",
-        outcome="kept",
-        why="",
-        alarms=(),
-        figures={},
-        seconds=1.0,
-        judged_to_trained_s=None,
-        sampled_to_trained_s=None,
-        at_ms=0,
-    )
+    return lineage(number, ranges={NAME: (begin, end)}, used=tuple(map(identity_of, used)))
 
 
 def counted(records: list[Lineage], sent: list[Judgement | None], golden: frozenset[str]) -> Account:
