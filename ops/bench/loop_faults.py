@@ -4,8 +4,8 @@
     python -m ops.bench.loop_faults [--rest 20] [--away 300]         # in another, with the same run directory
 
 Each part in turn gets SIGKILL with all that it started; how long until another process of it says `ready` is printed.
-Then the teacher's server is killed again and again for --away seconds. All the while a client asks for scores as the
-ad engine does, and every answer is counted: by a student, or by the client's fallback. At the end the topic of
+Then the teacher's server, the last one, is killed again and again for --away seconds. All the while a client asks for
+scores as the ad engine does, and every answer is counted: by a student, or by the client's fallback. At the end the topic of
 judgements is held against the trainer's records: whether the offsets that updates took leave no gap, whether a
 judgement was used twice, whether one was left out. Judgements of golden queries, which only guards see, are left out
 of that. `relevance students rebuild` then makes a version again from the log.
@@ -276,6 +276,7 @@ def main(*, rest_s: float, away_s: float, last_s: float, per_s: float) -> None:
     try:
         # The broker last: where it is the embedded one, it alone may lose what it acknowledged in its last second.
         parts = sorted(supervisor.processes(), key=lambda name: name == BROKER)
+        parts = [name for name in parts if name != TEACHER_SERVER or not away_s]
     except SupervisorError as error:
         raise click.ClickException(f"no stack runs in {settings.run_dir}: {error}") from error
     began = records_of(settings)

@@ -4,7 +4,8 @@ A judgement's disagreement is 1 - the probability that the champions give its gr
 it is 1 if the grades differ, else 0. Its rise may be poison. The latest judgements, the *window*, from which no
 champion has learned yet, are compared with held-out ones before, from which none ever does, under the same champions:
 neither a better champion nor what it remembers moves the comparison. People's grades and the mix are compared with
-the judgements just before, the *reference*.
+the judgements just before, the *reference*. The mix also moves when other pairs are sampled, as they are after each
+new champion: so it counts as moved only if it has moved beside what the champions expect of the window's pairs, too.
 """
 
 from __future__ import annotations
@@ -24,15 +25,21 @@ Floats = npt.NDArray[np.float64]
 #: Judgements and queries that each side of a comparison needs.
 LEAST_JUDGEMENTS = 50
 LEAST_QUERIES = 10
+#: A champion that never gives a grade expects it now and then.
+EXPECTED_AT_LEAST = 0.01
 
 
 class Watched(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A judgement as the guards see it. `disagreement` in [0, 1]; `by_people` tells whom it is with."""
+    """A judgement as the guards see it. `disagreement` in [0, 1]; `by_people` tells whom it is with.
+
+    `expected` is the champions' distribution of the pair's grade when it was judged, empty if it is not known.
+    """
 
     query: str
     grade: str
     disagreement: float
     by_people: bool
+    expected: tuple[float, ...] = ()
 
 
 class Alarm(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,10 +94,13 @@ def watch(
                     f"{len(sides[1])} judgements, {gate.disagreement_rise:g} stops publishing",
                 )
             )
-    mixes = [Counter(each.grade for each in side) for side in (reference, window)]
-    drift = grade_drift(*({label: mix[label] for label in labels} for mix in mixes))
+    mixes = [mix_of(side, labels) for side in (reference, window)]
+    drift = grade_drift(*mixes)
     if drift.psi is not None:
         figures["watch.psi"] = drift.psi
+    if drift.state is Drift.MOVED and (meant := expected_mix(reference, window, labels)) is not None:
+        drift = grade_drift(meant, mixes[1])
+        figures["watch.psi_unexpected"] = drift.psi or 0.0
     if drift.state is Drift.MOVED:
         alarms.append(Alarm(guard="grade_mix", why=f"the mix of grades has moved: {drift.why}"))
     records = refused + len(new)
@@ -104,6 +114,29 @@ def watch(
                 )
             )
     return Watch(alarms=tuple(alarms), figures=figures)
+
+
+def mix_of(side: Sequence[Watched], labels: Sequence[str]) -> dict[str, int]:
+    """Return how many judgements have each grade."""
+    counts = Counter(each.grade for each in side)
+    return {label: counts[label] for label in labels}
+
+
+def expected_mix(
+    reference: Sequence[Watched], window: Sequence[Watched], labels: Sequence[str]
+) -> dict[str, int] | None:
+    """Return the reference's counts, each times the champions' mean expectation of that grade in the window over that
+    in the reference, scaled to as many judgements; None where an expectation is missing."""
+    known = [
+        [each.expected for each in side if len(each.expected) == len(labels)] for side in (reference, window)
+    ]
+    if any(len(found) < max(1, len(side)) for found, side in zip(known, (reference, window), strict=True)):
+        return None
+    before, now = (np.mean(np.array(found, dtype=np.float64), axis=0) + EXPECTED_AT_LEAST for found in known)
+    counts = np.array(list(mix_of(reference, labels).values()), dtype=np.float64)
+    wanted = counts * now / before
+    wanted *= counts.sum() / max(wanted.sum(), 1.0)
+    return dict(zip(labels, np.rint(wanted).astype(int).tolist(), strict=True))
 
 
 def rise(earlier: Sequence[Watched], later: Sequence[Watched]) -> tuple[float, float] | None:

@@ -19,21 +19,20 @@ def watched(
 ) -> list[Watched]:
     """Return the judgements in order. `people` maps (query, item text) to grades; the champions' distributions are
     averaged, and none of them may have learned from the judgements."""
-    others = [each for each in examples if (each.query, each.item_text) not in people]
-    pairs = [(each.query, each.item_text) for each in others]
+    pairs = [(each.query, each.item_text) for each in examples]
     scale = champions[0].student.description.scale
     distributions = np.mean([each.of(pairs).distributions for each in champions], axis=0)
-    found = iter(distributions)
     made = []
-    for each in examples:
+    for each, distribution in zip(examples, distributions, strict=True):
         grade = people.get((each.query, each.item_text))
-        doubt = float(grade != each.grade) if grade else 1 - float(next(found)[scale.position(each.grade)])
+        doubt = float(grade != each.grade) if grade else 1 - float(distribution[scale.position(each.grade)])
         made.append(
             Watched(
                 query=each.query,
                 grade=each.grade,
                 disagreement=min(max(doubt, 0.0), 1.0),
                 by_people=grade is not None,
+                expected=tuple(map(float, distribution)),
             )
         )
     return made

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ops.settings import Gate
-from students.gate.guards import LEAST_JUDGEMENTS, Watched, rise, watch
+from students.gate.guards import LEAST_JUDGEMENTS, Watched, expected_mix, mix_of, rise, watch
 
 LABELS = ("E", "S", "C", "I")
 MIX = (0.36, 0.32, 0.13, 0.19)
@@ -80,6 +81,57 @@ def test_a_mix_that_jumps_raises_an_alarm_and_says_so() -> None:
     found = watch(earlier, later, held_out=earlier, refused=0, labels=LABELS, gate=GATE)
     assert [alarm.guard for alarm in found.alarms] == ["grade_mix"]
     assert "PSI" in found.alarms[0].why
+
+
+def of_pairs(
+    rng: np.random.Generator, count: int, mix: tuple[float, ...], *, says: str = ""
+) -> list[Watched]:
+    """Return judgements of pairs whose grades have a mix that the champions know; `says` is what the teacher says."""
+    made = []
+    for number in range(count):
+        true = int(rng.choice(4, p=mix))
+        expected = tuple(0.55 if place == true else 0.15 for place in range(4))
+        grade = says or LABELS[true]
+        made.append(
+            Watched(
+                query=f"q{number // 4}", grade=grade, disagreement=0.4, by_people=False, expected=expected
+            )
+        )
+    return made
+
+
+def mix_alarm(earlier: list[Watched], later: list[Watched]) -> bool:
+    found = watch(earlier, later, held_out=earlier, refused=0, labels=LABELS, gate=GATE)
+    return any(alarm.guard == "grade_mix" for alarm in found.alarms)
+
+
+def test_other_pairs_move_the_mix_and_raise_no_alarm_where_the_champions_expect_it() -> None:
+    rng = np.random.default_rng(4)
+    earlier, later = of_pairs(rng, 500, MIX), of_pairs(rng, 256, (0.1, 0.4, 0.1, 0.4))
+    assert not mix_alarm(earlier, later)
+    unknown = [msgspec.structs.replace(each, expected=()) for each in later]
+    assert mix_alarm(earlier, unknown)
+
+
+def test_a_teacher_that_says_one_thing_of_all_pairs_raises_one_all_the_same() -> None:
+    rng = np.random.default_rng(5)
+    earlier = of_pairs(rng, 500, MIX)
+    assert mix_alarm(earlier, of_pairs(rng, 256, MIX, says="E"))
+    assert mix_alarm(earlier, of_pairs(rng, 256, (0.1, 0.4, 0.1, 0.4), says="E"))
+
+
+@given(st.lists(st.tuples(st.sampled_from(LABELS), st.lists(st.floats(0, 1), max_size=5)), max_size=40))
+@settings(deadline=None)
+def test_an_expected_mix_has_as_many_judgements_or_is_none(given_: list[tuple[str, list[float]]]) -> None:
+    side = [
+        Watched(query="q", grade=grade, disagreement=0.0, by_people=False, expected=tuple(expected))
+        for grade, expected in given_
+    ]
+    found = expected_mix(side, side, LABELS)
+    if not side or any(len(each.expected) != 4 for each in side):
+        assert found is None
+    else:
+        assert found == mix_of(side, LABELS)
 
 
 @pytest.mark.parametrize(("refused", "fires"), [(50, False), (80, True), (0, False)])
