@@ -5,10 +5,10 @@
 
 Each part in turn gets SIGKILL with all that it started; how long until another process of it says `ready` is printed.
 Then the teacher's server, the last one, is killed again and again for --away seconds. All the while a client asks for
-scores as the ad engine does, and every answer is counted: by a student, or by the client's fallback. At the end the topic of
-judgements is held against the trainer's records: whether the offsets that updates took leave no gap, whether a
-judgement was used twice, whether one was left out. Judgements of golden queries, which only guards see, are left out
-of that. `relevance students rebuild` then makes a version again from the log.
+scores as the ad engine does, and every answer is counted: by a student, or by the client's fallback. At the end the
+topic of judgements is held against the trainer's records: whether the offsets that updates took leave no gap, whether
+a judgement was used twice, whether one was left out. Judgements of golden queries, which only guards see, do not
+count. `relevance students rebuild` then makes a version again from the log.
 """
 
 from __future__ import annotations
