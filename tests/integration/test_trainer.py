@@ -282,7 +282,7 @@ def test_follow_beats_stops_and_goes_back_where_serving_refuses(empty_broker: st
         "RELEVANCE_STUDENTS__BATCH_PAIRS": "8",
         **{
             f"RELEVANCE_TRAINER__{name.upper()}": str(value)
-            for name, value in trainer.model_dump(exclude={"start", "update_judgements"}).items()
+            for name, value in trainer.model_dump(exclude={"start", "labels", "update_judgements"}).items()
         },
         "RELEVANCE_TRAINER__UPDATE_JUDGEMENTS": "120",
         **{
