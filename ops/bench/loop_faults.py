@@ -44,10 +44,10 @@ from ops.stack.watch import is_ready
 from streams.item_text import query_text
 from streams.topics import JUDGEMENTS
 from students.grades import GradeScale
-from students.incremental import lineage as lineages
 from students.incremental.golden import read_golden
 from students.incremental.judged import RefusedError, read
-from students.incremental.lineage import Lineage
+from students.incremental.lineage import Lineage, records_of
+from students.incremental.rebuild import kafka_log
 from students.incremental.trainer import folder_of
 from students.publishing.repository import versions_of
 from students.saved import load as load_student
@@ -146,26 +146,16 @@ def back_after_s(settings: Settings, supervisor: Supervisor, part: str, *, other
     return None
 
 
-def records_of(settings: Settings) -> list[Lineage]:
-    """Return the records of all updates, in order."""
-    folder = folder_of(settings)
-    numbers = sorted(int(path.stem) for path in (folder / lineages.LINEAGE).glob("??????.json"))
-    return [lineages.lineage_of(folder, number) for number in numbers]
-
-
 def log_of(reading: KafkaConsumer) -> dict[Place, bytes | None]:
-    """Return the topic of judgements by ("topic/partition", offset)."""
+    """Return the topic of judgements by ("topic/partition", offset). Raises RebuildError if it has let go of some."""
     partitions = [
         TopicPartition(JUDGEMENTS, number) for number in reading.partitions_for_topic(JUDGEMENTS) or ()
     ]
-    reading.assign(partitions)
-    reading.seek_to_beginning(*partitions)
-    ends = reading.end_offsets(partitions)
+    values = kafka_log(reading)
     found: dict[Place, bytes | None] = {}
-    while any(reading.position(each) < ends[each] for each in partitions):
-        for partition, records in reading.poll(timeout_ms=1000).items():
-            name = f"{partition.topic}/{partition.partition}"
-            found |= {(name, record.offset): record.value for record in records}
+    for partition, end in reading.end_offsets(partitions).items():
+        name = f"{partition.topic}/{partition.partition}"
+        found |= {(name, offset): value for offset, value in values(name, 0, end).items()}
     return found
 
 
@@ -246,7 +236,7 @@ def kill_each(
 
 def keep_away(settings: Settings, supervisor: Supervisor, seen: Answers, *, away_s: float) -> None:
     """Kill the teacher's server whenever it runs, for so long; print what went on and when it judged again."""
-    before, updates = seen.copy(), len(records_of(settings))
+    before, updates = seen.copy(), len(records_of(folder_of(settings)))
     until_s = time.monotonic() + away_s
     kills = 0
     while time.monotonic() < until_s:
@@ -258,7 +248,7 @@ def keep_away(settings: Settings, supervisor: Supervisor, seen: Answers, *, away
     click.echo(f"teacher away for {away_s:.0f} s ({kills} kills); {seen.since(before)}")
     took_s = back_after_s(settings, supervisor, TEACHER_SERVER, other_than=pid)
     told = "not back" if took_s is None else f"ready {took_s:.0f} s after"
-    click.echo(f"teacher {told}; {len(records_of(settings)) - updates} updates meanwhile")
+    click.echo(f"teacher {told}; {len(records_of(folder_of(settings))) - updates} updates meanwhile")
 
 
 @click.command(help=__doc__)
@@ -279,7 +269,7 @@ def main(*, rest_s: float, away_s: float, last_s: float, per_s: float) -> None:
         parts = [name for name in parts if name != TEACHER_SERVER or not away_s]
     except SupervisorError as error:
         raise click.ClickException(f"no stack runs in {settings.run_dir}: {error}") from error
-    began = records_of(settings)
+    began = records_of(folder_of(settings))
     with asking(settings, per_s=per_s) as seen:
         rows = kill_each(settings, supervisor, seen, parts, rest_s=rest_s)
         if away_s:
@@ -292,7 +282,7 @@ def main(*, rest_s: float, away_s: float, last_s: float, per_s: float) -> None:
         click.echo(f"  {error_text}")
     cold = of_run(settings.run_dir, cache_folder())
     scale = load_student(cold.student).description.scale
-    records = records_of(settings)
+    records = records_of(folder_of(settings))
     passed = sum(each.outcome == "passed" for each in records[len(began) :])
     click.echo(f"updates since the first kill: {len(records) - len(began)}, {passed} passed the gate")
     with contextlib.closing(consumer(settings, kafka_address(settings))) as reading:

@@ -25,7 +25,7 @@ from ops.bench.shop_truth import classes_of
 from ops.dashboard.loop_view import Figure
 from ops.evaluation.pairs import Floats
 from ops.loop.cold_start import cache_folder, of_run
-from ops.loop.evaluation import Gain, compare
+from ops.loop.evaluation import Gain, gains, scored_version
 from ops.loop.summary import NAMES, figure_text
 from ops.scoring import item_vectors
 from ops.scoring.client import cascaded
@@ -43,7 +43,7 @@ from streams.item_text import content_hash, query_text
 from students.export.onnx_student import OnnxStudent
 from students.publishing.repository import versions_of
 from students.scores import towers_score
-from students.version_folder import Kind, Manifest, path_of, read_manifest, student_version
+from students.version_folder import Kind, Manifest, path_of, read_manifest
 
 CLASSES = ("head", "torso", "tail")
 RESAMPLES = 2_000
@@ -126,14 +126,10 @@ def mean_of(found: Sequence[Uplift]) -> Uplift:
 class VersionScorer:
     """An arm's scorer as `ops.scoring.client.ScoringClient` scores, with the graphs in this process."""
 
-    def __init__(self, settings: Settings, *, interaction: int, representation: int) -> None:
-        """Raises VersionError."""
-        versions, precision = versions_of(settings), settings.serving.served_precision
-        self.version = student_version("interaction", interaction)
-        self._best = settings.scoring.interaction_candidates
-        self._student = OnnxStudent.open(path_of(versions, interaction), precision=precision)
-        self._towers = OnnxStudent.open(path_of(versions, representation), precision=precision)
-        self._tables = VectorTables(versions)
+    def __init__(self, student: OnnxStudent, towers: OnnxStudent, tables: VectorTables, *, best: int) -> None:
+        """`best` is how many candidates `student` scores, of those that `towers` puts first."""
+        self.version = student.manifest.name
+        self._student, self._towers, self._tables, self._best = student, towers, tables, best
 
     def score(self, query: str, items: Sequence[Item]) -> list[float]:
         """Return one score in [0, 1] per item, in order."""
@@ -216,7 +212,10 @@ def look(settings: Settings, *, queries: int, shoppers: int) -> Mapping[tuple[st
     unseen = of_run(settings.run_dir, cache_folder()).unseen
     mark = history.read_mark(settings.run_dir)
     began_ms = mark.ends_ms if mark else students[0].created_ms
-    first = students[0]
+    versions, precision = versions_of(settings), settings.serving.served_precision
+    first_stage = OnnxStudent.open(path_of(versions, towers[0].version), precision=precision)
+    tables = VectorTables(versions)
+    first = scored_version(versions, students[0].version, unseen, precision=precision)
     print(
         f"\nseed {seed}: {len(students) - 1} versions after the first; "
         f"{len(asked.texts)} queries ({', '.join(f'{name} {asked.strata.count(name)}' for name in CLASSES)}), "
@@ -225,7 +224,12 @@ def look(settings: Settings, *, queries: int, shoppers: int) -> Mapping[tuple[st
     control: Floats | None = None
     found: dict[tuple[str, str], Uplift] = {}
     for manifest in students:
-        scorer = VersionScorer(settings, interaction=manifest.version, representation=towers[0].version)
+        scorer = VersionScorer(
+            OnnxStudent.open(path_of(versions, manifest.version), precision=precision),
+            first_stage,
+            tables,
+            best=settings.scoring.interaction_candidates,
+        )
         sums = pages(engine, shop, scorer, asked, crowd)
         if control is None:
             control = sums
@@ -241,9 +245,8 @@ def look(settings: Settings, *, queries: int, shoppers: int) -> Mapping[tuple[st
             for rate in RATES
             for cut in ("all", *CLASSES)
         }
-        precision = settings.serving.served_precision
-        gains = compare(versions_of(settings), first.version, manifest.version, unseen, precision=precision)
-        print(f"{manifest.name}, after {minutes:.1f} min: {gain_text(gains)}")
+        now = scored_version(versions, manifest.version, unseen, precision=precision)
+        print(f"{manifest.name}, after {minutes:.1f} min: {gain_text(gains(first, now))}")
         for rate in RATES:
             told = "  ".join(f"{cut} {found[rate, cut]}" for cut in ("all", *CLASSES))
             print(f"  {rate} {told}", flush=True)

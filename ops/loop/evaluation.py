@@ -60,23 +60,23 @@ def compare(versions: Path, first: int, last: int, unseen: Path, *, precision: P
 
     Raises VersionError, OSError or msgspec.DecodeError for a file that holds no graded pairs.
     """
+    return gains(*(scored_version(versions, each, unseen, precision=precision) for each in (first, last)))
+
+
+def scored_version(versions: Path, version: int, unseen: Path, *, precision: Precision) -> ScoredPairs:
+    """Return the graded pairs of the file `unseen` under an exported version. Raises as `compare` does."""
     # Whoever only compares need not wait for onnxruntime.
     from students.export.onnx_student import OnnxStudent
 
     pairs = [msgspec.json.decode(line, type=LabelledPair) for line in unseen.read_bytes().splitlines()]
-    scored = []
-    for version in (first, last):
-        # One thread: the cores may be busy, and a second would wait for them.
-        student = OnnxStudent.open(path_of(versions, version), precision=precision, threads=1)
-        manifest = student.manifest
-        scores = student.scores([pair.query for pair in pairs], [pair.item_text for pair in pairs])
-        scored.append(
-            scored_pairs(
-                gains=dict(zip(manifest.labels, manifest.gains, strict=True)),
-                queries=[pair.query for pair in pairs],
-                scores=scores.astype(np.float64),
-                grades=[pair.grade for pair in pairs],
-                strata=[pair.traffic_class for pair in pairs],
-            )
-        )
-    return gains(*scored)
+    # One thread: the cores may be busy, and a second would wait for them.
+    student = OnnxStudent.open(path_of(versions, version), precision=precision, threads=1)
+    manifest = student.manifest
+    scores = student.scores([pair.query for pair in pairs], [pair.item_text for pair in pairs])
+    return scored_pairs(
+        gains=dict(zip(manifest.labels, manifest.gains, strict=True)),
+        queries=[pair.query for pair in pairs],
+        scores=scores.astype(np.float64),
+        grades=[pair.grade for pair in pairs],
+        strata=[pair.traffic_class for pair in pairs],
+    )

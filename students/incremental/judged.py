@@ -51,11 +51,10 @@ def read(value: bytes | None, scale: GradeScale) -> Judged:
         identity = identity_of(judgement)
     except (ExampleError, UnicodeEncodeError) as error:
         raise RefusedError("cannot_be_learned_from", str(error)) from error
-    told = judgement.traffic_class
     return Judged(
         identity=identity,
         example=example,
-        traffic_class=told if told in CLASSES else TAIL,
+        traffic_class=_class_of(judgement.traffic_class),
         judged_ms=judgement.judged_ms,
         sampled_ms=judgement.sampled_ms,
     )
@@ -68,7 +67,7 @@ def graded(pair: LabelledPair, scale: GradeScale) -> Judged:
     return Judged(
         identity=hashlib.blake2b(named, digest_size=8).hexdigest(),
         example=example,
-        traffic_class=pair.traffic_class if pair.traffic_class in CLASSES else TAIL,
+        traffic_class=_class_of(pair.traffic_class),
         judged_ms=0,
         sampled_ms=0,
     )
@@ -86,3 +85,7 @@ def is_held_out(query: str, share: float) -> bool:
 def dead_letter(record: ConsumerRecord, error: RefusedError, *, at_ms: int) -> DeadLetter:
     """Return the dead letter of a refused record."""
     return letter_of(record, reason=error.reason, detail=str(error), at_ms=at_ms)
+
+
+def _class_of(told: str) -> str:
+    return told if told in CLASSES else TAIL

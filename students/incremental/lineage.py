@@ -130,6 +130,12 @@ def lineage_of(folder: Path, update: int) -> Lineage:
     return found
 
 
+def records_of(folder: Path) -> list[Lineage]:
+    """Return the records of all updates, in order. Raises LineageError."""
+    numbers = sorted(int(path.stem) for path in (folder / LINEAGE).glob("??????.json"))
+    return [lineage_of(folder, number) for number in numbers]
+
+
 def published_of(folder: Path, update: int) -> Published | None:
     """Return what became of an update, None if that is not known yet. Raises LineageError."""
     return _read(path_of(folder, PUBLISHED, update), Published)

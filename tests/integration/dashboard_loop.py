@@ -5,8 +5,6 @@ from __future__ import annotations
 import random
 from typing import Any
 
-import msgspec
-
 from streams.item_text import content_hash, item_text
 from streams.judgement_identity import identity_of
 from streams.records import Judgement, Pair, StudentStep
@@ -20,6 +18,7 @@ from tests.feature_store import samples
 from tests.integration import dashboard_judgements as judged
 from tests.integration import dashboard_traffic as traffic
 from tests.integration.dashboard_traffic import Rows
+from tests.students.incremental.lineage_samples import lineage
 
 SECOND_MS, MINUTE_MS = 1000, 60_000
 UPDATE_EVERY_MS = 10 * MINUTE_MS
@@ -55,26 +54,13 @@ def update(number: int, *, outcome: str, used: list[Judgement], at_ms: int, **gi
     """Make the record of an update that took these judgements in, the last of them held back for the gate."""
     names = [identity_of(each) for each in used]
     fields = {
-        "update": number,
-        "kind": "interaction",
         "parent": max(0, number - 1),
-        "previous": 0,
-        "accepted": False,
         "ranges": {"relevance.judgements/0": (40 * number - 40, 40 * number)},
         "offsets": {"relevance.judgements/0": 40 * number},
         "used": names[:-1],
         "held_out": names[-1:],
-        "golden_judgements": 0,
-        "duplicates": 0,
-        "refused": 0,
         "fresh": len(names[:-1]),
         "replayed": len(names),
-        "seed": 1,
-        "settings": {},
-        "data": "",
-        "golden": "",
-        "start": "",
-        "weights": "",
         "outcome": outcome,
         "why": {"passed": "tail auc +0.0210, golden not worse", "kept": WHY_KEPT, "halted": WHY_HALTED}[
             outcome
@@ -84,11 +70,9 @@ def update(number: int, *, outcome: str, used: list[Judgement], at_ms: int, **gi
             golden=0.86 + 0.004 * number, difference=0.004, tail=0.0041 if outcome == "kept" else 0.021
         ),
         "seconds": 41.5,
-        "judged_to_trained_s": None,
-        "sampled_to_trained_s": None,
         "at_ms": at_ms,
     }
-    return msgspec.convert(fields | given, Lineage)
+    return lineage(number, **(fields | given))
 
 
 def step(number: int, name: str, version: int, *, at_ms: int, **given: Any) -> StudentStep:

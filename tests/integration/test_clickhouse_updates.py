@@ -9,43 +9,29 @@ from clickhouse_connect.driver.client import Client
 from ops.clickhouse.inserting import Inserter
 from students.gate.guards import Alarm
 from students.incremental.lineage import Lineage, Published, row_of
+from tests.students.incremental.lineage_samples import lineage
 
 pytestmark = pytest.mark.integration
 
 
 def _lineage(*, update: int, outcome: str) -> Lineage:
-    return msgspec.convert(
-        {
-            "update": update,
-            "kind": "interaction",
-            "parent": update - 1,
-            "previous": 0,
-            "accepted": False,
-            "ranges": {"relevance.judgements/0": (0, 40)},
-            "offsets": {"relevance.judgements/0": 40},
-            "used": ("a", "b"),
-            "held_out": ("c",),
-            "golden_judgements": 0,
-            "duplicates": 1,
-            "refused": 2,
-            "fresh": 2,
-            "replayed": 3,
-            "seed": 1,
-            "settings": {},
-            "data": "",
-            "golden": "",
-            "start": "",
-            "weights": "",
-            "outcome": outcome,
-            "why": "because",
-            "alarms": [Alarm(guard="people", why="it rose")] if outcome == "halted" else [],
-            "figures": {"tail.auc.difference": 0.1},
-            "seconds": 1.5,
-            "judged_to_trained_s": 30.5,
-            "sampled_to_trained_s": None,
-            "at_ms": 1_700_000_000_000 + update,
-        },
-        Lineage,
+    return lineage(
+        update,
+        ranges={"relevance.judgements/0": (0, 40)},
+        offsets={"relevance.judgements/0": 40},
+        used=("a", "b"),
+        held_out=("c",),
+        duplicates=1,
+        refused=2,
+        fresh=2,
+        replayed=3,
+        outcome=outcome,
+        why="because",
+        alarms=[Alarm(guard="people", why="it rose")] if outcome == "halted" else [],
+        figures={"tail.auc.difference": 0.1},
+        seconds=1.5,
+        judged_to_trained_s=30.5,
+        at_ms=1_700_000_000_000 + update,
     )
 
 

@@ -19,6 +19,7 @@ import pytest
 from kafka import KafkaProducer
 
 from ops import heartbeat
+from ops.bench.loop_faults import account, log_of
 from ops.kafka import consumer, ensure_topics, producer
 from ops.settings import Settings
 from streams.judgement_identity import identity_of
@@ -64,8 +65,7 @@ class Place:
 
     def records(self) -> list[Lineage]:
         """Return the records of all updates."""
-        last = len(list((self.folder / lineages.LINEAGE).glob("??????.json")))
-        return [lineages.lineage_of(self.folder, number) for number in range(1, last + 1)]
+        return lineages.records_of(self.folder)
 
     def used(self) -> list[str]:
         """Return the identities that updates took, of those that were sent here."""
@@ -243,6 +243,10 @@ def test_what_waits_in_the_topic_is_learned_in_one_update(empty_broker: str, tmp
     sender.close()
     first = place.records()[0]
     assert len(first.used) + len(first.held_out) + first.golden_judgements == 200
+    with contextlib.closing(consumer(place.settings, empty_broker)) as reading:
+        found = account(place.records(), log_of(reading), scale=ESCI, golden=frozenset())
+    assert (found.in_topic, found.taken) == (260, 260)
+    assert (found.waiting, found.twice, found.left_out, found.gaps) == (0, 0, 0, 0)
 
 
 def test_a_full_disk_is_told_and_damages_nothing(empty_broker: str, tmp_path: Path) -> None:

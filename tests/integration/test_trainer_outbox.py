@@ -19,7 +19,8 @@ from students.publishing.ledger import Ledger, Route, route_of
 from students.publishing.repository import root_of, versions_of
 from students.version_folder import read_manifest
 from tests.integration.triton_server import LOOSE, environment_or_skip, serving, small_student
-from tests.students.incremental.samples import judged, lineage, write_golden
+from tests.students.incremental.lineage_samples import lineage
+from tests.students.incremental.samples import judged, write_golden
 from tests.students.samples import write_small_encoder
 
 pytestmark = pytest.mark.integration

@@ -14,7 +14,8 @@ from streams.judgement_identity import identity_of
 from streams.records import Judgement
 from students.grades import ESCI
 from students.incremental.lineage import Lineage
-from tests.students.incremental.samples import judgements, lineage
+from tests.students.incremental.lineage_samples import lineage
+from tests.students.incremental.samples import judgements
 
 NAME = "relevance.judgements/0"
 

@@ -13,7 +13,6 @@ from streams.records import Judgement
 from students import saved
 from students.grades import ESCI
 from students.incremental.judged import Judged, read
-from students.incremental.lineage import Lineage
 from students.saved import Description, new_student
 from students.tokenisation import Limits
 from tests.students.samples import judgement, verdict
@@ -49,41 +48,6 @@ def judgements(count: int, *, seed: int = 1, queries: int = 150, flipped: float 
 def judged(count: int, **options: float) -> list[Judged]:
     """Return the same as the trainer reads them."""
     return [read(msgspec.json.encode(each), ESCI) for each in judgements(count, **options)]  # type: ignore[arg-type]
-
-
-def lineage(update: int, **changed: object) -> Lineage:
-    """Return the record of an update that took nothing, but for what is `changed`."""
-    plain: dict[str, object] = {
-        "update": update,
-        "kind": "interaction",
-        "parent": update - 1,
-        "previous": 0,
-        "accepted": False,
-        "ranges": {},
-        "offsets": {},
-        "used": (),
-        "held_out": (),
-        "golden_judgements": 0,
-        "duplicates": 0,
-        "refused": 0,
-        "fresh": 0,
-        "replayed": 0,
-        "seed": 1,
-        "settings": {},
-        "data": "",
-        "golden": "",
-        "start": "",
-        "weights": "",
-        "outcome": "passed",
-        "why": "",
-        "alarms": (),
-        "figures": {},
-        "seconds": 1.0,
-        "judged_to_trained_s": None,
-        "sampled_to_trained_s": None,
-        "at_ms": 1,
-    }
-    return msgspec.convert(plain | changed, Lineage)
 
 
 def write_golden(path: Path, *, queries: int = 24) -> Path:
