@@ -1,6 +1,6 @@
 """What a flood of flipped judgements does to the loop's champion: guards and gate, update by update, beside a twin.
 
-    python -m ops.bench.poisoned_judgements --answers DIR [--share 0.2] [--clean 6] [--poisoned 12] [--after 4]
+    python -m ops.bench.poisoned_judgements --answers DIR [--share 0.2] [--clean 6] [--poisoned 18] [--after 4]
 
 DIR is what `ops.bench.student_judgements` wrote for the shop. The demo's trainer goes on from the demo's first
 student with these judgements in updates of --size, --clean of them as the teacher gave them; then in --poisoned
@@ -98,7 +98,7 @@ class Follower:
 def line(phase: str, made: Lineage) -> str:
     """Return an update's outcome and what the guard of disagreement saw."""
     rise, p_value = (made.figures.get(f"watch.disagreement_{name}") for name in ("rise", "p_value"))
-    seen = "too few to compare" if rise is None else f"disagreement {rise:+.3f} (p {p_value:.2g})"
+    seen = "too few to compare" if rise is None else f"disagreement {rise:+.3f} nats (p {p_value:.2g})"
     return f"update {made.update:2d}  {phase:<8} {made.outcome:<7} {seen}; {made.why}"
 
 
@@ -106,7 +106,7 @@ def line(phase: str, made: Lineage) -> str:
 @click.option("--answers", required=True, type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--share", default=0.2, show_default=True, type=click.FloatRange(0, 1), help="Flipped.")
 @click.option("--clean", default=6, show_default=True, type=click.IntRange(1), help="Updates.")
-@click.option("--poisoned", default=12, show_default=True, type=click.IntRange(1), help="Updates.")
+@click.option("--poisoned", default=18, show_default=True, type=click.IntRange(1), help="Updates.")
 @click.option("--after", default=4, show_default=True, type=click.IntRange(0), help="Updates.")
 @click.option("--size", default=200, show_default=True, type=click.IntRange(50), help="Judgements an update.")
 @click.option("--seed", default=1, show_default=True, type=click.IntRange(0))
@@ -137,10 +137,8 @@ def main(*, answers: Path, share: float, clean: int, poisoned: int, after: int, 
     )
     rng = random.Random(f"poison {seed}")
     labels = read_labelled(first.learned, scale)
-    share = settings.trainer.held_out_share
-    begun = Checkpoint(
-        states.begun(labels, scale, golden=golden.queries, share=share), None, student, student
-    )
+    state = states.begun(labels, scale, golden=golden.queries, share=settings.trainer.held_out_share)
+    begun = Checkpoint(state, None, student, student)
     opening = Follower(settings, golden, begun)
     for batch in batches[:clean]:
         click.echo(line(CLEAN, opening.update(batch)))

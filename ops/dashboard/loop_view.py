@@ -91,7 +91,8 @@ class VersionView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class KeptBack(msgspec.Struct, frozen=True, kw_only=True):
-    """An update that made no version: kept (the gate), halted (a guard) or waiting (it passed and is not out yet)."""
+    """An update that made no version: kept (the gate), doubted or halted (a guard), or waiting (it passed and is not
+    out yet)."""
 
     kind: str
     update_id: int
@@ -151,7 +152,7 @@ def overview(
         versions=versions(steps, updates, loop_queries.version_traffic(client)),
         kept_back=kept_back(updates)[:MAX_KEPT_BACK],
         alerts=alerts(updates),
-        updates={name: outcomes.count(name) for name in ("passed", "kept", "halted")},
+        updates={name: outcomes.count(name) for name in ("passed", "kept", "doubted", "halted")},
         freshness=fresh.freshness(fresh.ways(client), served(steps, updates)),
         groups=sampling_queries.groups(client, now_ms=now_ms),
         terms=sampling_queries.terms(client, now_ms=now_ms),

@@ -59,7 +59,8 @@ def version_lines(overview: LoopOverview) -> list[str]:
     """Return how many updates passed, and the versions with their gate's figures, newest first."""
     count = overview.updates
     lines = [
-        f"updates    {count['passed']} passed the gate, {count['kept']} were kept back, {count['halted']} halted"
+        f"updates    {count['passed']} passed the gate, {count['kept']} were kept back, {count['doubted']} wait in "
+        f"doubt, {count['halted']} halted"
     ]
     lines += [f"  {version_line(version)}" for version in overview.versions[:MOST]]
     if overview.kept_back:

@@ -1,11 +1,13 @@
 """What stops publishing: judgements that champions or people contradict, a mix of grades that jumps, refused records.
 
-A judgement's disagreement is 1 - the probability that the champions give its grade; where a person graded the pair
-it is 1 if the grades differ, else 0. Its rise may be poison. The latest judgements, the *window*, from which no
-champion has learned yet, are compared with held-out ones before, from which none ever does, under the same champions:
-neither a better champion nor what it remembers moves the comparison. People's grades and the mix are compared with
-the judgements just before, the *reference*. The mix also moves when other pairs are sampled, as they are after each
-new champion: so it counts as moved only if it has moved beside what the champions expect of the window's pairs, too.
+A judgement's disagreement with the champions is the evidence of `students.gate.suspicion`; where a person graded the
+pair it is 1 if the grades differ, else 0. Its rise may be poison. New judgements, from which no champion has learned
+yet, are compared with held-out ones before, from which none ever does, under the same champions: neither a better
+champion nor what it remembers moves the comparison. Too little evidence to stop, yet too much to go on, is *doubt*:
+the judgements wait for those after them. People's grades and the mix are those of the latest judgements, the
+*window*, compared with the ones just before, the *reference*. The mix also moves when other pairs are sampled, as
+they are after each new champion: so it counts as moved only if it has moved beside what the champions expect of the
+window's pairs, too.
 """
 
 from __future__ import annotations
@@ -15,22 +17,18 @@ from collections.abc import Sequence
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 from scipy.stats import norm
 
 from ops.evaluation.drift import Drift, grade_drift
 from ops.settings import Gate
+from students.gate.suspicion import LEAST_JUDGEMENTS, look, mean_of
 
-Floats = npt.NDArray[np.float64]
-#: Judgements and queries that each side of a comparison needs.
-LEAST_JUDGEMENTS = 50
-LEAST_QUERIES = 10
 #: A champion that never gives a grade expects it now and then.
 EXPECTED_AT_LEAST = 0.01
 
 
 class Watched(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A judgement as the guards see it. `disagreement` in [0, 1]; `by_people` tells whom it is with.
+    """A judgement as the guards see it. `by_people` tells whom `disagreement` is with.
 
     `expected` is the champions' distribution of the pair's grade when it was judged, empty if it is not known.
     """
@@ -50,10 +48,13 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Watch(msgspec.Struct, frozen=True, kw_only=True):
-    """What the guards found: alarms, none if all is well, and figures by name."""
+    """What the guards found: alarms, none if all is well, figures by name, and the suspicion in nats that the next
+    look begins with. `doubt` is a line for people, empty if there is none or an alarm."""
 
     alarms: tuple[Alarm, ...]
     figures: dict[str, float]
+    suspicion: float
+    doubt: str
 
 
 def watch(
@@ -61,37 +62,53 @@ def watch(
     new: Sequence[Watched],
     *,
     held_out: Sequence[Watched],
+    suspicion: float,
     refused: int,
     labels: Sequence[str],
     gate: Gate,
 ) -> Watch:
     """Look at `new` judgements after `earlier` ones that were let through.
 
-    `held_out` are earlier ones beside the present champions, `refused` of the new records could not be read. Few new
-    ones are watched together with the latest before. Too few to tell raise no alarm.
+    `held_out` are earlier ones beside the present champions, `suspicion` the nats of the look before, `refused` of
+    the new records could not be read. For people's grades and the mix few new ones are watched together with the
+    latest before. Too few to tell raise no alarm.
     """
     beside = max(0, gate.window - len(new))
     split = max(0, len(earlier) - beside)
     reference, window = earlier[max(0, split - gate.reference) : split], [*earlier[split:], *new]
     alarms: list[Alarm] = []
     figures: dict[str, float] = {}
+    doubt = ""
+    known = [each for each in held_out if not each.by_people]
+    usual = mean_of([each.disagreement for each in known], [each.query for each in known])
+    if usual is not None:
+        told = [each.disagreement for each in new if not each.by_people]
+        found = look(suspicion, usual, told, allowed=gate.disagreement_rise)
+        suspicion = found.nats
+        figures |= {
+            "watch.disagreement_rise": found.rise,
+            "watch.suspicion": found.nats,
+            "watch.disagreement_p_value": found.p_value,
+        }
+        why = (
+            f"the teacher's disagreement with the champions: {found.rise:+.3f} nats over {len(told)} judgements, "
+            f"p {found.p_value:.2g} in all"
+        )
+        if found.p_value < gate.guard_alpha:
+            alarms.append(Alarm(guard="disagreement", why=why))
+        elif found.p_value < gate.guard_doubt:
+            doubt = f"{why}; they wait for the next ones"
     by_people = [[each for each in side if each.by_people] for side in (reference, window)]
-    by_champions = [held_out, [each for each in window if not each.by_people]]
-    for guard, whom, sides in (
-        ("disagreement", "the champions", by_champions),
-        ("people", "people", by_people),
-    ):
-        risen = rise(*sides)
-        if risen is None:
-            continue
+    risen = rise(*by_people)
+    if risen is not None:
         amount, p_value = risen
-        figures |= {f"watch.{guard}_rise": amount, f"watch.{guard}_p_value": p_value}
-        if amount >= gate.disagreement_rise and p_value < gate.guard_alpha:
+        figures |= {"watch.people_rise": amount, "watch.people_p_value": p_value}
+        if amount >= gate.people_rise and p_value < gate.guard_alpha:
             alarms.append(
                 Alarm(
-                    guard=guard,
-                    why=f"the teacher's disagreement with {whom} rose by {amount:.3f} (p {p_value:.2g}) over "
-                    f"{len(sides[1])} judgements, {gate.disagreement_rise:g} stops publishing",
+                    guard="people",
+                    why=f"the share of the teacher's grades that people contradict rose by {amount:.3f} "
+                    f"(p {p_value:.2g}) over {len(by_people[1])} judgements",
                 )
             )
     mixes = [mix_of(side, labels) for side in (reference, window)]
@@ -113,7 +130,7 @@ def watch(
                     why=f"{refused} of {records} records could not be learned from, at most {gate.most_refused:.0%}",
                 )
             )
-    return Watch(alarms=tuple(alarms), figures=figures)
+    return Watch(alarms=tuple(alarms), figures=figures, suspicion=suspicion, doubt="" if alarms else doubt)
 
 
 def mix_of(side: Sequence[Watched], labels: Sequence[str]) -> dict[str, int]:
@@ -140,32 +157,16 @@ def expected_mix(
 
 
 def rise(earlier: Sequence[Watched], later: Sequence[Watched]) -> tuple[float, float] | None:
-    """Return how much greater the mean disagreement is later, and the one-sided p-value that it is not; None where
-    there are too few judgements or queries.
-
-    Judgements of one query are alike, so the variances are those of ratios of sums over queries (linearised; Cochran
-    1977, section 6.3), and the difference is taken as normal.
-    """
-    sides = [_mean_and_variance(side) for side in (earlier, later)]
+    """Return how much greater the mean disagreement is later, and the one-sided p-value that it is not, the
+    difference taken as normal; None where there are too few judgements or queries."""
+    sides = [
+        mean_of([each.disagreement for each in side], [each.query for each in side])
+        for side in (earlier, later)
+    ]
     if sides[0] is None or sides[1] is None:
         return None
-    (before, before_variance), (now, now_variance) = sides[0], sides[1]
-    spread = float(np.sqrt(before_variance + now_variance))
-    amount = now - before
+    amount = sides[1].value - sides[0].value
+    spread = float(np.sqrt(sides[0].variance + sides[1].variance))
     if spread == 0:
         return amount, 0.0 if amount > 0 else 1.0
     return amount, float(norm.sf(amount / spread))
-
-
-def _mean_and_variance(side: Sequence[Watched]) -> tuple[float, float] | None:
-    numbers = {query: number for number, query in enumerate(dict.fromkeys(each.query for each in side))}
-    queries = len(numbers)
-    if len(side) < LEAST_JUDGEMENTS or queries < LEAST_QUERIES:
-        return None
-    places = np.array([numbers[each.query] for each in side])
-    values = np.array([each.disagreement for each in side])
-    sizes: Floats = np.bincount(places, minlength=queries).astype(np.float64)
-    mean = float(values.mean())
-    residuals = np.bincount(places, weights=values, minlength=queries) - mean * sizes
-    variance = queries / (queries - 1) * float((residuals**2).sum()) / len(side) ** 2
-    return mean, variance

@@ -9,6 +9,7 @@ import numpy as np
 from students.examples import TrainingExample
 from students.gate.guards import Watched
 from students.gate.known_scores import KnownScores
+from students.gate.suspicion import weights
 
 
 def watched(
@@ -22,15 +23,15 @@ def watched(
     pairs = [(each.query, each.item_text) for each in examples]
     scale = champions[0].student.description.scale
     distributions = np.mean([each.of(pairs).distributions for each in champions], axis=0)
+    evidence = weights(distributions, [scale.position(each.grade) for each in examples])
     made = []
-    for each, distribution in zip(examples, distributions, strict=True):
+    for each, distribution, nats in zip(examples, distributions, evidence, strict=True):
         grade = people.get((each.query, each.item_text))
-        doubt = float(grade != each.grade) if grade else 1 - float(distribution[scale.position(each.grade)])
         made.append(
             Watched(
                 query=each.query,
                 grade=each.grade,
-                disagreement=min(max(doubt, 0.0), 1.0),
+                disagreement=float(grade != each.grade) if grade else float(nats),
                 by_people=grade is not None,
                 expected=tuple(map(float, distribution)),
             )

@@ -9,9 +9,10 @@ from students.incremental.lineage import Lineage
 
 @dataclass(slots=True)
 class Progress:
-    """`judgements` were learned from for the first time, `held_out` ones kept for the gate. `passed`, `rejected` and
-    `halted` count updates by outcome, `alarms` is 1 while the last update was halted. `trouble` and `doing` are lines
-    for people. Seconds and freshness (means from judged and from sampled to trained) are the last update's.
+    """`judgements` were learned from for the first time, `held_out` ones kept for the gate. `passed`, `rejected`,
+    `doubted` and `halted` count updates by outcome, `alarms` is 1 while the last update was halted. `trouble` and
+    `doing` are lines for people. Seconds and freshness (means from judged and from sampled to trained) are the last
+    update's.
     """
 
     records: int = 0
@@ -22,6 +23,7 @@ class Progress:
     updates: int = 0
     passed: int = 0
     rejected: int = 0
+    doubted: int = 0
     halted: int = 0
     alarms: int = 0
     published: int = 0
@@ -42,6 +44,7 @@ class Progress:
         self.update, self.champion = lineage.update, champion
         self.passed += lineage.outcome == "passed"
         self.rejected += lineage.outcome == "kept"
+        self.doubted += lineage.outcome == "doubted"
         self.halted += lineage.outcome == "halted"
         self.alarms = int(lineage.outcome == "halted")
         self.alarm = lineage.why if lineage.outcome == "halted" else ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from typing import Literal
 
 import msgspec
@@ -19,16 +19,18 @@ from students.incremental.replay import Stored
 MOST_SEEN = 500_000
 MOST_QUARANTINED = 10_000
 
-#: passed: the challenger is the champion now. kept: the champion stays. halted: a guard fired, nothing was learned.
-Outcome = Literal["passed", "kept", "halted"]
+#: passed: the challenger is the champion now. kept: the champion stays. doubted: nothing was learned yet, the
+#: judgements wait for the next look. halted: a guard fired, they and those that waited are set aside.
+Outcome = Literal["passed", "kept", "doubted", "halted"]
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True):
     """Everything but weights.
 
-    `update` counts updates, `saved` checkpoints. `offsets` is the next offset of each "topic/partition".
-    `unlearned` came since the champion and is learned from with every challenger until one passes; `learned` is what
-    the champion learned that its parent had not. `champion` and `previous` are the updates that made them, 0 for the
+    `update` counts updates, `saved` checkpoints. `offsets` is the next offset of each "topic/partition". `unlearned`
+    came since the champion and is learned from with every challenger until one passes; `learned` is what the
+    champion learned that its parent had not. `doubted` wait for the guards' next look, `suspicion` is what they have
+    seen so far (`students.gate.suspicion`). `champion` and `previous` are the updates that made them, 0 for the
     first student.
     """
 
@@ -40,7 +42,9 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     unlearned: tuple[Judged, ...] = ()
     learned: tuple[Judged, ...] = ()
     held_out: tuple[Judged, ...] = ()
+    doubted: tuple[Judged, ...] = ()
     quarantine: tuple[Judged, ...] = ()
+    suspicion: float = 0.0
     reference: tuple[Watched, ...] = ()
     champion: int = 0
     previous: int = 0
@@ -117,14 +121,21 @@ def begun(
     return State(stored=tuple(sorted(stored, key=lambda each: each.judged.identity)))
 
 
-def fresh(state: State, taken: Taken, trainer: Trainer) -> list[Judged]:
+def fresh(state: State, new: Iterable[Judged], trainer: Trainer) -> list[Judged]:
     """Return what no champion has learned yet, by identity, the oldest left out beyond `trainer.most_new`."""
-    return _by_identity([*state.unlearned, *_by_identity(taken.new)][-trainer.most_new :])
+    return _by_identity([*state.unlearned, *_by_identity(new)][-trainer.most_new :])
+
+
+def cleared(state: State, taken: Taken, *, held_out_share: float) -> tuple[list[Judged], list[Judged]]:
+    """Return what the guards let through: to learn from and to hold out, with those that waited for them."""
+    held = [each for each in state.doubted if is_held_out(each.example.query, held_out_share)]
+    new = [each for each in state.doubted if not is_held_out(each.example.query, held_out_share)]
+    return _by_identity([*new, *taken.new]), _by_identity([*held, *taken.held_out])
 
 
 def lesson(state: State, taken: Taken, trainer: Trainer) -> tuple[list[Judged], list[Judged]]:
     """Return what the next challenger learns: what is fresh, and what is replayed beside it."""
-    new = fresh(state, taken, trainer)
+    new = fresh(state, cleared(state, taken, held_out_share=trainer.held_out_share)[0], trainer)
     again = replay.replayed(
         state.stored,
         count=round(trainer.replay_share * len(new)),
@@ -140,6 +151,7 @@ def after(
     taken: Taken,
     outcome: Outcome,
     *,
+    suspicion: float = 0.0,
     watched: Iterable[Watched],
     trainer: Trainer,
     gate: Gate,
@@ -151,13 +163,17 @@ def after(
         update=update,
         offsets=state.offsets | taken.offsets,
         seen=(*state.seen, *sorted(each.identity for each in taken.judged))[-MOST_SEEN:],
+        suspicion=suspicion,
     )
+    through, held = cleared(state, taken, held_out_share=trainer.held_out_share)
+    if outcome == "doubted":
+        return msgspec.structs.replace(common, doubted=(*through, *held))
     if outcome == "halted":
-        aside = (*state.quarantine, *taken.new, *taken.held_out)[-MOST_QUARANTINED:]
-        return msgspec.structs.replace(common, quarantine=aside)
-    new = fresh(state, taken, trainer)
+        aside = (*state.quarantine, *through, *held)[-MOST_QUARANTINED:]
+        return msgspec.structs.replace(common, doubted=(), quarantine=aside)
+    new = fresh(state, through, trainer)
     stored = replay.kept(
-        [*state.stored, *(Stored(judged=each, update=update) for each in _by_identity(taken.new))],
+        [*state.stored, *(Stored(judged=each, update=update) for each in through)],
         capacity=trainer.replay_pairs,
         updates=update,
         seed=trainer.seed,
@@ -168,7 +184,8 @@ def after(
         stored=tuple(stored),
         unlearned=() if passed else tuple(new),
         learned=tuple(new) if passed else state.learned,
-        held_out=(*state.held_out, *_by_identity(taken.held_out))[-gate.held_out_pairs :],
+        doubted=(),
+        held_out=(*state.held_out, *held)[-gate.held_out_pairs :],
         reference=(*state.reference, *watched)[-gate.window - gate.reference :],
         champion=update if passed else state.champion,
         previous=state.champion if passed else state.previous,
@@ -176,12 +193,16 @@ def after(
 
 
 def accepted(state: State, *, held_out_share: float) -> State:
-    """Return the state with the quarantined judgements taken in after all, and nothing to compare later ones with."""
-    held = [each for each in state.quarantine if is_held_out(each.example.query, held_out_share)]
-    new = [each for each in state.quarantine if not is_held_out(each.example.query, held_out_share)]
+    """Return the state with the quarantined judgements, and those that wait, taken in after all, no suspicion, and
+    nothing to compare later people's grades and mixes with."""
+    aside = [*state.quarantine, *state.doubted]
+    held = [each for each in aside if is_held_out(each.example.query, held_out_share)]
+    new = [each for each in aside if not is_held_out(each.example.query, held_out_share)]
     return msgspec.structs.replace(
         state,
         quarantine=(),
+        doubted=(),
+        suspicion=0.0,
         reference=(),
         unlearned=(*state.unlearned, *_by_identity(new)),
         stored=(*state.stored, *(Stored(judged=each, update=max(1, state.update)) for each in new)),
@@ -200,6 +221,6 @@ def taken_back(state: State) -> State:
     )
 
 
-def _by_identity(judged: Sequence[Judged]) -> list[Judged]:
+def _by_identity(judged: Iterable[Judged]) -> list[Judged]:
     """Return judgements in an order that does not depend on how partitions were read."""
     return sorted(judged, key=lambda each: each.identity)

@@ -66,28 +66,33 @@ class Updater:
         say(f"update {state.update + 1}: {len(examples)} judgements")
         seen = watched(examples, champions, people=self._golden.people)
         labels = before.champion.description.scale.labels
-        before_these = [each.example for each in state.held_out[-gate.reference :]]
+        before_these = [each.example for each in state.held_out]
         found = watch(
             state.reference,
             seen,
             held_out=watched(before_these, champions, people=self._golden.people),
+            suspicion=state.suspicion,
             refused=taken.refused,
             labels=labels,
             gate=gate,
         )
         outcome: Outcome = "kept"
-        why = "; ".join(alarm.why for alarm in found.alarms) or "nothing new to learn from"
+        why = "; ".join(alarm.why for alarm in found.alarms) or found.doubt or "nothing new to learn from"
         learned = None
-        if not found.alarms:
+        if not found.alarms and not found.doubt:
             try:
                 learned = self._learned(before, state, taken, say)
             except TrainingError as error:
                 why = f"the training failed: {error}"
         if found.alarms:
             outcome = "halted"
+        elif found.doubt:
+            outcome = "doubted"
         elif learned is not None:
             outcome, why = ("passed" if learned.decision.passed else "kept"), learned.decision.why
-        after = states.after(state, taken, outcome, watched=seen, trainer=trainer, gate=gate)
+        after = states.after(
+            state, taken, outcome, suspicion=found.suspicion, watched=seen, trainer=trainer, gate=gate
+        )
         now_ms = self._clock_ms()
         lineage = Lineage(
             update=after.update,
@@ -145,7 +150,8 @@ class Updater:
             say=say,
         )
         say(f"update {update}: at the gate")
-        recent = (*state.held_out, *taken.held_out)[-settings.gate.held_out_pairs :]
+        _, held = states.cleared(state, taken, held_out_share=settings.trainer.held_out_share)
+        recent = (*state.held_out, *held)[-settings.gate.held_out_pairs :]
         tail: list[GradedPair] = [pair for pair in self._golden.pairs if pair.traffic_class == TAIL]
         tail += [_Tail(each.example) for each in recent if each.traffic_class == TAIL]
         ours, theirs = self._asked(challenger), self._champions(before, state)[state.champion]

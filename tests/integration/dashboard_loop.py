@@ -26,7 +26,9 @@ UPDATE_EVERY_MS = 10 * MINUTE_MS
 SAMPLED_AFTER_MS, JUDGED_AFTER_MS, SERVED_AFTER_MS = 30_000, 20_000, 5_000
 OUTCOMES = ("passed", "kept", "passed", "passed")
 WHY_KEPT = "tail auc +0.0041 is not surely above 0: it may be -0.0102"
-WHY_HALTED = "the teacher's disagreement with the champions rose by 0.164 (p 2.1e-06) over 212 judgements"
+WHY_HALTED = (
+    "the teacher's disagreement with the champions: +0.164 nats over 212 judgements, p 0.00021 in all"
+)
 
 
 def figures(*, golden: float, difference: float, tail: float) -> dict[str, float]:

@@ -85,7 +85,7 @@ def test_versions_and_updates_are_shown_with_what_became_of_them(store: Client, 
         clicked = {row["impression_id"] for row in rows["clicks"] if row["student_version"] == each.name}
         assert (each.impressions, each.clicks) == (len(own), len(clicked))
     assert [(each.update_id, each.outcome) for each in found.kept_back] == [(5, "halted"), (2, "kept")]
-    assert found.updates == {"passed": 3, "kept": 1, "halted": 1}
+    assert found.updates == {"passed": 3, "kept": 1, "doubted": 0, "halted": 1}
     (alert,) = found.alerts
     assert (alert.updates, [each.guard for each in alert.alarms]) == (1, ["disagreement"])
 

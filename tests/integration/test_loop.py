@@ -224,7 +224,8 @@ def test_a_version_is_promoted_served_and_rolled_back_for_good(
             last = [step for step in loop.steps() if step.kind == KIND][-1]
             assert (last.step, last.version, last.champion) == ("rolled_back", promoted, 1)
             assert "scored without the model" in last.decision
-            assert loop.score(treatment=True).student_version == "interaction-1"
+            # The ledger is written before the routes are told.
+            loop.until(lambda: loop.score(treatment=True).student_version == "interaction-1")
             # Some looks later it is still off.
             looks = len(loop.told)
             loop.until(lambda: len(loop.told) > looks + 5)

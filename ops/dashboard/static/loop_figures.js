@@ -19,7 +19,7 @@ export function showTiles({ versions, updates, freshness, groups, cost, tokens_p
     tile("Treatment", treatment || "none", "The version that scores the treatment's shoppers now.", "wide"),
     tile("Control", control || "none", "The version that scores the control's shoppers now.", "wide"),
     tile("Versions", count(versions.length), "Versions that were published, refused or exported."),
-    tile("Updates", count(sum(Object.values(updates))), `${count(updates.passed)} passed the gate, ${count(updates.kept)} were kept back by it, ${count(updates.halted)} were halted by a guard.`),
+    tile("Updates", count(sum(Object.values(updates))), `${count(updates.passed)} passed the gate, ${count(updates.kept)} were kept back by it, ${count(updates.doubted)} waited because a guard was in doubt, ${count(updates.halted)} were halted by a guard.`),
     tile("Event to served", duration(freshness.p50_s), `Half of the learned pairs took less than this from the event to the first version that learned from it and scores an arm; 95 % took less than ${duration(freshness.p95_s)}.`),
     tile("Sampled", compact(sum(groups.map((group) => group.pairs))), `${count(sum(groups.map((group) => group.pairs)))} pairs were sent to the teacher.`),
     tile("Waiting", count(waiting), "Sampled pairs that have no answer yet and whose deadline is ahead."),

@@ -239,7 +239,7 @@ function showLearned({ judgements, lessons }) {
   );
 }
 
-const OUTCOMES = { passed: "passed the gate", kept: "was kept back by the gate", halted: "was halted by a guard" };
+const OUTCOMES = { passed: "passed the gate", kept: "was kept back by the gate", doubted: "waited for more judgements: a guard was in doubt", halted: "was halted by a guard" };
 
 function updates(lessons) {
   if (!lessons.length) return "no update yet";

@@ -179,7 +179,7 @@ function lineage(version) {
   );
 }
 
-const OUTCOMES = { kept: ["", "kept"], halted: ["critical", "halted"], waiting: ["warning", "waiting"] };
+const OUTCOMES = { kept: ["", "kept"], doubted: ["warning", "doubted"], halted: ["critical", "halted"], waiting: ["warning", "waiting"] };
 
 export function showKeptBack(updates) {
   if (!updates.length) return fill(box("kept-back"), empty("None so far."));

@@ -32,7 +32,7 @@ class FakeLoopSource(FakeSource):
             versions=[],
             kept_back=[],
             alerts=[],
-            updates={"passed": 0, "kept": 0, "halted": 0},
+            updates={"passed": 0, "kept": 0, "doubted": 0, "halted": 0},
             freshness=freshness([], []),
             groups=[],
             terms=[],

@@ -29,7 +29,7 @@ def overview(**told: object) -> LoopOverview:
         versions=versions(STORY[:3], [PASSED], []),
         kept_back=kept_back([PASSED, update(2, "kept", why="tail auc is not surely above 0")]),
         alerts=[],
-        updates={"passed": 1, "kept": 1, "halted": 0},
+        updates={"passed": 1, "kept": 1, "doubted": 0, "halted": 0},
         freshness=freshness([], []),
         groups=[],
         terms=[],
@@ -86,7 +86,7 @@ def test_it_says_first_what_is_surely_better_and_then_what_that_rests_on() -> No
     assert found[0] == "surely better: AUC of tail unseen queries"
     text = "\n".join(found)
     for told in (
-        "1 passed the gate, 1 were kept back, 0 halted",
+        "1 passed the gate, 1 were kept back, 0 wait in doubt, 0 halted",
         "interaction-2      scores treatment   tail AUC +0.020 [+0.010, +0.030], 30 judgements learned",
         "interaction-1      scores control",
         "last kept back: update 2, tail auc is not surely above 0",

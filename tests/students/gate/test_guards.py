@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 import numpy as np
 import pytest
@@ -9,52 +11,60 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ops.settings import Gate
-from students.gate.guards import LEAST_JUDGEMENTS, Watched, expected_mix, mix_of, rise, watch
+from students.gate.guards import Watch, Watched, expected_mix, mix_of, rise, watch
+from students.gate.suspicion import LEAST_JUDGEMENTS, weights
+from tests.students.gate.champions import MIX, distributions, grades_of
 
 LABELS = ("E", "S", "C", "I")
-MIX = (0.36, 0.32, 0.13, 0.19)
 GATE = Gate(window=256)
 
 
 def simulated(
-    rng: np.random.Generator, count: int, *, flipped: float = 0.0, per_query: int = 4, people: float = 0.0
+    rng: np.random.Generator, count: int, *, flipped: float = 0.0, people: float = 0.0
 ) -> list[Watched]:
-    """Return judgements of a teacher beside champions that give its true grade about 0.6, by query and pair.
+    """Return judgements of a teacher beside champions, by query and pair.
 
     A flipped judgement has the grade at the other end of the scale, of which the champions think little.
     """
-    made = []
-    for number in range(count):
-        grade = int(rng.choice(4, p=MIX))
-        if number % per_query == 0:
-            easy = rng.normal(0, 0.5)
-        certainty = 1 / (1 + np.exp(-(0.5 + easy + rng.normal(0, 1))))
-        by_people = bool(rng.random() < people)
-        right = bool(rng.random() < 0.75)
-        if rng.random() < flipped:
-            grade, certainty, right = 3 - grade, (1 - certainty) / 3, False
-        made.append(
-            Watched(
-                query=f"q{number // per_query}",
-                grade=LABELS[grade],
-                disagreement=float(not right) if by_people else float(1 - certainty),
-                by_people=by_people,
-            )
+    likely = distributions(rng, count)
+    true = grades_of(rng, likely)
+    turned = rng.random(count) < flipped
+    places = np.where(turned, 3 - true, true)
+    nats = weights(likely, places.tolist())
+    by_people = rng.random(count) < people
+    wrong = turned | (rng.random(count) > 0.75)
+    return [
+        Watched(
+            query=f"q{number // 4}",
+            grade=LABELS[places[number]],
+            disagreement=float(wrong[number] if by_people[number] else nats[number]),
+            by_people=bool(by_people[number]),
         )
-    return made
+        for number in range(count)
+    ]
+
+
+def looked(
+    earlier: list[Watched],
+    new: list[Watched],
+    *,
+    held_out: Sequence[Watched] = (),
+    refused: int = 0,
+    suspicion: float = 0.0,
+) -> Watch:
+    return watch(
+        earlier, new, held_out=held_out, suspicion=suspicion, refused=refused, labels=LABELS, gate=GATE
+    )
 
 
 def share_of_alarms(*, flipped: float, people: float = 0.0, trials: int = 200, guard: str = "") -> float:
     rng = np.random.default_rng(11)
     fired = 0
     for _ in range(trials):
-        found = watch(
+        found = looked(
             simulated(rng, 1000, people=people),
             simulated(rng, 256, flipped=flipped, people=people),
             held_out=simulated(rng, 400),
-            refused=0,
-            labels=LABELS,
-            gate=GATE,
         )
         fired += any(guard in ("", alarm.guard) for alarm in found.alarms)
     return fired / trials
@@ -71,14 +81,32 @@ def test_a_fifth_of_flipped_labels_raises_an_alarm() -> None:
 
 def test_people_notice_flipped_labels_too() -> None:
     assert share_of_alarms(flipped=0.2, people=1.0, guard="people") >= 0.8
-    assert share_of_alarms(flipped=0.0, people=1.0) <= 0.02
+    assert share_of_alarms(flipped=0.0, people=1.0) <= 0.03
+
+
+def test_evidence_too_weak_to_stop_makes_judgements_wait_and_adds_up() -> None:
+    rng = np.random.default_rng(6)
+    held_out = simulated(rng, 400)
+    doubted = 0
+    for _ in range(100):
+        first = looked([], simulated(rng, 60, flipped=0.2), held_out=held_out)
+        again = looked([], simulated(rng, 60, flipped=0.2), held_out=held_out, suspicion=first.suspicion)
+        assert bool(first.doubt) <= (not first.alarms)
+        if first.doubt:
+            doubted += 1
+            assert "they wait for the next ones" in first.doubt
+            assert GATE.guard_alpha <= first.figures["watch.disagreement_p_value"] < GATE.guard_doubt
+            assert first.figures["watch.suspicion"] == first.suspicion > 0
+        alone = looked([], [], held_out=held_out, suspicion=again.suspicion)
+        assert alone.suspicion == again.suspicion
+    assert doubted >= 5
 
 
 def test_a_mix_that_jumps_raises_an_alarm_and_says_so() -> None:
     rng = np.random.default_rng(1)
     earlier = simulated(rng, 1000)
-    later = [Watched(query=f"n{n}", grade="E", disagreement=0.3, by_people=False) for n in range(200)]
-    found = watch(earlier, later, held_out=earlier, refused=0, labels=LABELS, gate=GATE)
+    later = [Watched(query=f"n{n}", grade="E", disagreement=-0.05, by_people=False) for n in range(200)]
+    found = looked(earlier, later, held_out=earlier)
     assert [alarm.guard for alarm in found.alarms] == ["grade_mix"]
     assert "PSI" in found.alarms[0].why
 
@@ -94,14 +122,14 @@ def of_pairs(
         grade = says or LABELS[true]
         made.append(
             Watched(
-                query=f"q{number // 4}", grade=grade, disagreement=0.4, by_people=False, expected=expected
+                query=f"q{number // 4}", grade=grade, disagreement=-0.05, by_people=False, expected=expected
             )
         )
     return made
 
 
 def mix_alarm(earlier: list[Watched], later: list[Watched]) -> bool:
-    found = watch(earlier, later, held_out=earlier, refused=0, labels=LABELS, gate=GATE)
+    found = looked(earlier, later, held_out=earlier)
     return any(alarm.guard == "grade_mix" for alarm in found.alarms)
 
 
@@ -137,21 +165,18 @@ def test_an_expected_mix_has_as_many_judgements_or_is_none(given_: list[tuple[st
 @pytest.mark.parametrize(("refused", "fires"), [(50, False), (80, True), (0, False)])
 def test_too_many_refused_records_raise_an_alarm(refused: int, fires: bool) -> None:
     rng = np.random.default_rng(2)
-    found = watch(
-        simulated(rng, 500), simulated(rng, 256), held_out=(), refused=refused, labels=LABELS, gate=GATE
-    )
+    found = looked(simulated(rng, 500), simulated(rng, 256), refused=refused)
     assert any(alarm.guard == "refused" for alarm in found.alarms) is fires
     assert found.figures["watch.refused_share"] == refused / (refused + 256)
 
 
 def test_few_new_judgements_are_watched_with_those_before() -> None:
     rng = np.random.default_rng(3)
-    earlier, new = simulated(rng, 1000), simulated(rng, 16)
-    held_out = simulated(rng, 200)
-    found = watch(earlier, new, held_out=held_out, refused=0, labels=LABELS, gate=GATE)
-    assert found.figures["watch.disagreement_p_value"] > 0
-    assert watch([], new, held_out=held_out, refused=0, labels=LABELS, gate=GATE).alarms == ()
-    assert watch([], [], held_out=(), refused=0, labels=LABELS, gate=GATE).figures == {}
+    earlier, new = simulated(rng, 1000, people=1.0), simulated(rng, 16, people=1.0)
+    assert looked(earlier, new).figures["watch.people_p_value"] > 0
+    assert looked([], new, held_out=simulated(rng, 200)).alarms == ()
+    nothing = looked([], [], suspicion=1.5)
+    assert (nothing.figures, nothing.suspicion, nothing.doubt) == ({}, 1.5, "")
 
 
 JUDGED = st.lists(

@@ -9,6 +9,7 @@ from students import saved
 from students.evaluation.scoring import score_pairs
 from students.gate import known_scores
 from students.gate.known_scores import KnownScores
+from students.gate.suspicion import weights
 from students.gate.watching import watched
 from tests.students.incremental.samples import judged, write_first
 from tests.students.samples import write_small_encoder
@@ -49,4 +50,5 @@ def test_a_judgement_is_beside_a_person_where_there_is_one(known: KnownScores) -
     scale = known.student.description.scale
     for each, seen in zip(examples[2:], found[2:], strict=True):
         given = known.of([(each.query, each.item_text)]).distributions[0]
-        assert seen.disagreement == pytest.approx(1 - given[scale.position(each.grade)], abs=1e-6)
+        assert seen.disagreement == pytest.approx(weights([given], [scale.position(each.grade)])[0], abs=1e-6)
+        assert seen.expected == pytest.approx(given, abs=1e-6)

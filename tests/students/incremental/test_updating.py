@@ -9,7 +9,7 @@ import msgspec
 import pytest
 import torch
 
-from ops.settings import Settings
+from ops.settings import Gate, Settings
 from students import saved
 from students.examples import ExampleError, LabelledPair
 from students.grades import ESCI
@@ -63,6 +63,11 @@ class Trainer:
         assert made.lineage is not None
         lineages.write(self.folder, made.lineage)
         return made.lineage
+
+    def ask(self, gate: Gate) -> None:
+        """Go on with another gate."""
+        self.settings = self.settings.model_copy(update={"gate": gate})
+        self.updater = Updater(self.settings, self.golden, clock_ms=lambda: 1_700_000_100_000)
 
     def values(self, name: str, begin: int, end: int) -> Mapping[int, bytes | None]:
         assert name == PARTITION
@@ -139,6 +144,69 @@ def test_poisoned_judgements_stop_publishing_and_are_set_aside(small_encoder: Pa
     assert taken_in.accepted
     assert trainer.now.state.quarantine == ()
     assert taken_in.fresh >= 150
+
+
+def test_doubted_judgements_wait_and_go_the_way_of_the_next(small_encoder: Path, tmp_path: Path) -> None:
+    trainer = Trainer(tmp_path, small_encoder)
+    for seed in (1, 2, 3):
+        trainer.update(encoded(200, seed=seed))
+    before = trainer.now
+    gate = trainer.settings.gate
+    # Hardly any evidence is enough for doubt, and none for an alarm.
+    doubting = gate.model_copy(update={"guard_alpha": 1e-9, "guard_doubt": 0.4999})
+    trainer.ask(doubting)
+    doubted = trainer.update(encoded(60, seed=4, flipped=0.4))
+    assert (doubted.outcome, doubted.alarms) == ("doubted", ())
+    assert "they wait for the next ones" in doubted.why
+    waiting = trainer.now.state
+    assert {each.identity for each in waiting.doubted} == {*doubted.used, *doubted.held_out}
+    assert len(waiting.doubted) == 60
+    assert waiting.suspicion == doubted.figures["watch.suspicion"] > 0
+    assert (waiting.stored, waiting.unlearned, waiting.held_out, waiting.reference, waiting.champion) == (
+        before.state.stored,
+        before.state.unlearned,
+        before.state.held_out,
+        before.state.reference,
+        before.state.champion,
+    )
+    found = checkpoints.newest(trainer.folder, lambda _: None)
+    assert found is not None
+    assert found.state == waiting
+
+    trainer.ask(gate)
+    halted = trainer.update(encoded(200, seed=5, flipped=0.4))
+    assert halted.outcome == "halted", halted.why
+    after = trainer.now.state
+    assert after.doubted == ()
+    assert {each.identity for each in after.quarantine} == {
+        *doubted.used,
+        *doubted.held_out,
+        *halted.used,
+        *halted.held_out,
+    }
+
+
+def test_doubted_judgements_are_learned_once_the_doubt_is_gone_and_made_again(
+    small_encoder: Path, tmp_path: Path
+) -> None:
+    trainer = Trainer(tmp_path, small_encoder)
+    gate = trainer.settings.gate
+    made = [trainer.update(encoded(200, seed=seed)) for seed in (1, 2)]
+    trainer.ask(gate.model_copy(update={"guard_alpha": 1e-9, "guard_doubt": 0.4999}))
+    doubted = trainer.update(encoded(60, seed=3, flipped=0.4))
+    assert doubted.outcome == "doubted", doubted.why
+    trainer.ask(gate.model_copy(update={"guard_alpha": 1e-9, "guard_doubt": 1e-8, "tail_gain": 0}))
+    unlearned = len(trainer.now.state.unlearned)
+    learned = trainer.update(encoded(200, seed=4))
+    assert learned.outcome in ("passed", "kept"), learned.why
+    assert learned.fresh == unlearned + len(doubted.used) + len(learned.used)
+    held = {each.identity for each in trainer.now.state.held_out}
+    assert {*doubted.held_out, *learned.held_out} <= held
+    assert trainer.now.state.doubted == ()
+    made += [doubted, learned]
+    last = max(each.update for each in made if each.outcome == "passed")
+    again = rebuild(trainer.folder, last, log=trainer.values, golden=trainer.golden, say=lambda _: None)
+    assert again.same
 
 
 def test_duplicates_are_counted_and_left(small_encoder: Path, tmp_path: Path) -> None:
