@@ -1,15 +1,16 @@
-"""Labels that a student needs: pairs as the sampler orders them, beside pairs drawn by lot, at equal teacher tokens.
+"""Labels that a student needs: pairs as the sampler orders them, beside uniform draws, at equal teacher tokens.
 
     python -m ops.bench.sampling_labels --answers DIR [--sizes 250,500,1000,2000,4000] [--start 500] [--seeds 3]
 
 DIR of --answers is what `ops.bench.student_judgements` wrote for the shop: a pool of pairs that the teacher judged.
 A first student learns people's hard grades (the shop's truth) of the first --start pairs; the pool is the rest. At
 each size the sampler has chosen by its own priority: rarity by the shop's shares of traffic, the present student's
-scores, clicks simulated as the shop's shoppers click, novelty; and its uniform share by lot. By lot all are drawn
-evenly. Both students start from the first one and learn the teacher's judgements of all that was chosen so far. A
-size is a number of teacher tokens: so many times the pool's mean judgement. AUC is against the truth, on unseen
-queries of which a third are of the tail; intervals are 95 % over resamples of queries. Settings:
-RELEVANCE_STUDENTS__*, RELEVANCE_SAMPLING__*.
+scores, clicks simulated as the shop's shoppers click, novelty; and its uniform share by lot. By lot all distinct
+pairs are as likely; by impression all impressions are, as for who takes every n-th event of the stream. All students
+start from the first one and learn the teacher's judgements of all that was chosen so far. A size is a number of
+teacher tokens: so many times the pool's mean judgement. AUC is against the truth, on unseen queries of which a third
+are of the tail; intervals are 95 % over resamples of queries. Settings: RELEVANCE_STUDENTS__*,
+RELEVANCE_SAMPLING__*.
 """
 
 from __future__ import annotations
@@ -52,7 +53,8 @@ from students.training.run import described, untrained
 SEARCHES = 20_000
 #: Impressions of a pair that are worth simulating; more only make behaviour surer.
 MOST_IMPRESSIONS = 50
-SAMPLER, LOT = "sampler", "by lot"
+SAMPLER, LOT, IMPRESSION = "sampler", "by lot", "by impression"
+WAYS = (SAMPLER, LOT, IMPRESSION)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +169,7 @@ def labels_for(target: float, sizes: Sequence[int], figures: Sequence[float]) ->
 def main(
     *, answers: Path, sizes: str, start: int, eval_queries: int, eval_per_query: int, seeds: int
 ) -> None:
-    """Train both ways at every size and print the curves."""
+    """Train all ways at every size and print the curves."""
     announce("ops.bench.sampling_labels")
     settings = load()
     counts = sorted({int(each) for each in sizes.split(",")})
@@ -191,7 +193,7 @@ def main(
         opening = untrained(described("interaction", SCALE, students), students)
         train(opening, by_people(first), settings=students)
         runs["first", 0].append(scored_by(opening, held_out, bf16=True))
-        for way in (SAMPLER, LOT):
+        for way in WAYS:
             for size, scored in curve(
                 way,
                 opening,
@@ -245,7 +247,13 @@ def curve(
             chosen += [place_of[each.pair] for each in sent]
         else:
             rest = sorted(set(range(len(pool))) - set(chosen))
-            chosen += rng.sample(rest, min(wanted, len(rest)))
+            if way == IMPRESSION:
+                # Impressions in the order of a lot, each pair at its first: exponential races (Efraimidis and
+                # Spirakis 2006).
+                rest.sort(key=lambda place: rng.expovariate(searches.get(pairs[place].query, 1)))
+            else:
+                rng.shuffle(rest)
+            chosen += rest[:wanted]
         student = LoadedStudent(opening.description, copy.deepcopy(opening.model), opening.tokeniser)
         train(student, judged([pool[place] for place in chosen]), settings=students)
         found.append((size, scored_by(student, held_out, bf16=True)))
@@ -260,7 +268,7 @@ def curve(
 
 
 def tell(runs: Mapping[tuple[str, int], Sequence[ScoredPairs]], counts: Sequence[int]) -> None:
-    """Print the curves by traffic class, and how many labels the sampler needs for what the lot reaches."""
+    """Print the curves by traffic class, and how many labels the sampler needs for what the others reach."""
     first = runs["first", 0]
     for cut in ("all", "tail"):
         parts = {key: [each.cuts()[cut] for each in found] for key, found in runs.items()}
@@ -269,27 +277,29 @@ def tell(runs: Mapping[tuple[str, int], Sequence[ScoredPairs]], counts: Sequence
         opening = bootstrap.mean_estimate(metric, parts["first", 0], weights)
         of = f"{parts['first', 0][0].queries} queries, {len(first)} seeds"
         click.echo(f"\nAUC, {cut} ({of}); first student {told(opening)}")
-        means: dict[str, list[float]] = {SAMPLER: [], LOT: []}
+        means: dict[str, list[float]] = {way: [] for way in WAYS}
         for size in counts:
-            ours, lot = parts[SAMPLER, size], parts[LOT, size]
-            estimates = {SAMPLER: ours, LOT: lot}
             parts_told = []
-            for way, found in estimates.items():
-                estimate = bootstrap.mean_estimate(metric, found, weights)
+            for way in WAYS:
+                estimate = bootstrap.mean_estimate(metric, parts[way, size], weights)
                 means[way].append(float("nan") if estimate.value is None else estimate.value)
                 parts_told.append(f"{way} {told(estimate)}")
-            difference = bootstrap.mean_difference(metric, ours, lot, weights)
-            click.echo(f"{size:6d} labels  {'  '.join(parts_told)}  difference {told(difference, sign='+')}")
-        best = max(means[LOT])
-        needed = {way: labels_for(best, counts, means[way]) for way in (SAMPLER, LOT)}
-        ours_needed, lot_needed = needed[SAMPLER], needed[LOT]
-        if ours_needed is None or lot_needed is None:
-            click.echo(f"the sampler does not reach the lot's best, {best:.4f}, within {counts[-1]} labels")
-        else:
-            click.echo(
-                f"the lot's best, {best:.4f}: by lot {lot_needed:.0f} labels, sampler {ours_needed:.0f}, "
-                f"{ours_needed / lot_needed:.0%} of them"
-            )
+            click.echo(f"{size:6d} labels  {'  '.join(parts_told)}")
+            for other in WAYS[1:]:
+                found = bootstrap.mean_difference(metric, parts[SAMPLER, size], parts[other, size], weights)
+                click.echo(f"               sampler - {other}: {told(found, sign='+')}")
+        for other in WAYS[1:]:
+            best = max(means[other])
+            ours, theirs = (labels_for(best, counts, means[way]) for way in (SAMPLER, other))
+            if ours is None or theirs is None:
+                click.echo(
+                    f"the sampler does not reach the best {other}, {best:.4f}, within {counts[-1]} labels"
+                )
+            else:
+                click.echo(
+                    f"the best {other}, {best:.4f}: {theirs:.0f} labels, sampler {ours:.0f}, "
+                    f"{ours / theirs:.0%} of them"
+                )
 
 
 def _tokens(answer: Answer) -> int:

@@ -21,7 +21,7 @@ def summary(overview: LoopOverview, report: ExperimentReport | None, gains: Sequ
     effects = list(report.classes["all"]) if report else []
     lines = [headline(gains, effects), *version_lines(overview), *gain_lines(gains)]
     lines += [line for effect in effects if (line := effect_line(effect))]
-    return [*lines, *cost_lines(overview), freshness_line(overview)]
+    return [*lines, *cost_lines(overview), *freshness_lines(overview)]
 
 
 def headline(gains: Sequence[Gain], effects: Sequence[Effect]) -> str:
@@ -150,9 +150,17 @@ def cost_lines(overview: LoopOverview) -> list[str]:
     ]
 
 
-def freshness_line(overview: LoopOverview) -> str:
-    """Return how long an event took until a version that learned from it was served."""
+def freshness_lines(overview: LoopOverview) -> list[str]:
+    """Return how long an event took until a version that learned from it was served, and each stage's part."""
     fresh = overview.freshness
     if fresh.p50_s is None or fresh.p95_s is None:
-        return f"freshness  {fresh.pairs:,} judgements learned, none of them served yet"
-    return f"freshness  event to served: p50 {fresh.p50_s:,.0f} s, p95 {fresh.p95_s:,.0f} s, {fresh.whole:,} pairs"
+        return [f"freshness  {fresh.pairs:,} judgements learned, none of them served yet"]
+    stages = ", ".join(
+        f"{stage.name} {stage.share:.0%} (p50 {stage.p50_s:,.0f} s)"
+        for stage in fresh.stages
+        if stage.share is not None and stage.p50_s is not None
+    )
+    return [
+        f"freshness  event to served: p50 {fresh.p50_s:,.0f} s, p95 {fresh.p95_s:,.0f} s, {fresh.whole:,} pairs",
+        f"  of that until {stages}",
+    ]

@@ -71,7 +71,7 @@ def test_a_curve_that_falls_short_needs_no_number() -> None:
     assert labels_for(0.7, [100, 200], [0.8, 0.85]) == 100.0
 
 
-def test_both_curves_are_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_curves_are_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     encoder = write_small_encoder(tmp_path / "encoder")
     student_answers.write(tmp_path / "answers" / "shop" / student_answers.TRAIN, answers(20))
     student_answers.write(tmp_path / "answers" / "shop" / student_answers.EVAL, answers(4, suffix=" nova"))
@@ -83,5 +83,11 @@ def test_both_curves_are_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert told.exit_code == 0, told.output
     assert "seed 1, sampler, 24: 24 pairs of" in told.output
     assert "seed 1, by lot, 24: 24 pairs of" in told.output
-    for line in ("AUC, all (", "AUC, tail (15 queries, 1 seeds)", "    24 labels  sampler "):
+    assert "seed 1, by impression, 24: 24 pairs of" in told.output
+    for line in (
+        "AUC, all (",
+        "AUC, tail (15 queries, 1 seeds)",
+        "    24 labels  sampler ",
+        "sampler - by impression: ",
+    ):
         assert line in told.output

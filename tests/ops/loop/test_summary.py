@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ops.dashboard.freshness import freshness
+from ops.dashboard.freshness import Way, freshness
 from ops.dashboard.lag import GroupLag
 from ops.dashboard.loop_queries import CostOverTime, TeacherCost
 from ops.dashboard.loop_view import LoopOverview, alerts, kept_back, versions
@@ -95,6 +95,15 @@ def test_it_says_first_what_is_surely_better_and_then_what_that_rests_on() -> No
         "none of them served yet",
     ):
         assert told in text
+
+
+def test_the_time_to_a_served_version_is_told_with_its_stages() -> None:
+    way = Way(kind="interaction", update_id=1, event_ms=0, sampled_ms=1000, judged_ms=3000, trained_ms=6000)
+    found = summary(overview(freshness=freshness([way], [("interaction", 1, 10_000)])), None, [])
+    assert found[-2] == "freshness  event to served: p50 10 s, p95 10 s, 1 pairs"
+    assert found[-1] == (
+        "  of that until sampled 10% (p50 1 s), judged 20% (p50 2 s), trained 30% (p50 3 s), served 40% (p50 4 s)"
+    )
 
 
 def test_nothing_is_claimed_where_nothing_is_sure() -> None:
