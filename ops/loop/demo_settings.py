@@ -29,6 +29,8 @@ ALWAYS: Mapping[str, object] = {
     "EXPERIMENT__GUARDRAILS_STOP": False,
     # Half the deadline below: what is slower keeps a shopper waiting, whatever the cores are busy with.
     "EXPERIMENT__GUARDRAIL_LATENCY_MS": 500,
+    # Fewer and larger writes leave more of the cores to the rest; the page is seconds behind either way.
+    "METRICS__FLUSH_WITHIN_S": 3,
     # 5 searches with 24 pairs each are 120 pairs/s, a fifth of what two cores score; the rest is the teacher's.
     "SHOP__SEARCHES_PER_S": 5,
     # Enough for every shopper's past and for query frequencies, and sent in seconds.
@@ -48,7 +50,7 @@ ALWAYS: Mapping[str, object] = {
     # 4 judgements a second of 400 tokens, about what vLLM gives beside the rest.
     "SAMPLING__TOKENS_PER_HOUR": 6_000_000,
     # Half a minute of the teacher's work: what waits longer is worth less than what comes.
-    "SAMPLING__MAX_WAITING_PAIRS": 96,
+    "SAMPLING__MAX_WAITING_PAIRS": 32,
     # A tail query is seen once or twice in a demo: what it shows is asked while it is there.
     "SAMPLING__PAIRS_PER_QUERY_HOUR": 8,
     # More at a time only wait for each other on two cores.
@@ -56,8 +58,10 @@ ALWAYS: Mapping[str, object] = {
     "TEACHER_WORKER__OPEN_PAIRS": 64,
     # A minute of judgements makes an update, so that versions come while one watches.
     "TRAINER__UPDATE_JUDGEMENTS": 200,
-    "TRAINER__UPDATE_WITHIN_S": 120,
+    "TRAINER__UPDATE_WITHIN_S": 60,
     "TRAINER__LEAST_JUDGEMENTS": 64,
+    # Of challengers that are kept back, too: a lesson stays a minute's or two; older ones are replayed.
+    "TRAINER__MOST_NEW": 400,
     # The gate needs queries soon; a quarter of few judgements is fewer still.
     "TRAINER__HELD_OUT_SHARE": 0.25,
     # The first students have seen 800 pairs: they have far to go, and few steps an update to go it.
