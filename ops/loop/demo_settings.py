@@ -41,8 +41,8 @@ ALWAYS: Mapping[str, object] = {
     "SCORING__DEADLINE_MS": 1_000,
     # One thread an execution: two would spin for a core that the other server holds.
     "TRITON_SERVER__THREADS": 1,
-    # int8 scales activations by batch: a score alone and one among others were seen to differ by 0.04.
-    "SERVING__PARITY": 0.1,
+    # int8 scales activations by batch: a score alone and one among others were seen to differ by 0.1.
+    "SERVING__PARITY": 0.15,
     # Of the six layers that the encoder has, half: vectors of all items take half a minute.
     "STUDENTS__REPRESENTATION_LAYERS": 3,
     # Progress of the first training, for whoever waits.
@@ -51,6 +51,8 @@ ALWAYS: Mapping[str, object] = {
     "SAMPLING__TOKENS_PER_HOUR": 6_000_000,
     # Half a minute of the teacher's work: what waits longer is worth less than what comes.
     "SAMPLING__MAX_WAITING_PAIRS": 32,
+    # Far more is shown in a minute than can be judged: what is older only makes the loop slower to learn.
+    "SAMPLING__CANDIDATE_AGE_S": 60,
     # A tail query is seen once or twice in a demo: what it shows is asked while it is there.
     "SAMPLING__PAIRS_PER_QUERY_HOUR": 8,
     # More at a time only wait for each other on two cores.
