@@ -395,7 +395,7 @@ class Gate(Section):
     window: int = Field(200, ge=50, description="latest judgements that are watched for poison and drift")
     reference: int = Field(500, ge=100, description="judgements before these, to compare them with")
     disagreement_rise: float = Field(
-        0.03, gt=0, description="nats a judgement that the teacher may contradict champions more than before"
+        0.08, gt=0, description="nats a judgement that the teacher may contradict champions more than before"
     )
     people_rise: float = Field(0.05, gt=0, description="share that people may contradict more than before")
     guard_alpha: float = Field(0.01, gt=0, lt=0.5, description="chance that publishing stops for nothing")

@@ -3,7 +3,8 @@
 Of a judgement it is the log of a ratio, in nats: how likely its grade is if a `TAMPERED` share of judgements is not
 the teacher's own, over how likely the champions find it. What is not the teacher's own is half turned around on the
 scale and half at random. Pairs that the champions know little of weigh little either way, whichever grade they get,
-so that neither a new champion, for whom the sampler picks other pairs, nor new kinds of items look like poison.
+so that new kinds of items do not look like poison. What the sampler seeks, the champions' sure mistakes, does weigh:
+an allowance is made for it.
 
 Its sum over what exceeds its mean on held-out judgements, less an allowance, never below 0, is a cumulative sum
 (Page 1954, "Continuous inspection schemes"). Without poison it walks with drift -d and variance s2 a judgement, and
@@ -28,7 +29,7 @@ LEAST_PROBABILITY = 0.001
 #: Standard errors of the mean on held-out judgements that the allowance takes in.
 ALLOWED_ERRORS = 1.5
 #: Suspicion grows no further than to such a p-value, so that it is soon gone when the poison is.
-LEAST_P_VALUE = 1e-4
+LEAST_P_VALUE = 1e-6
 #: Judgements and queries that a mean needs.
 LEAST_JUDGEMENTS = 50
 LEAST_QUERIES = 10

@@ -122,8 +122,8 @@ def begun(
 
 
 def fresh(state: State, new: Iterable[Judged], trainer: Trainer) -> list[Judged]:
-    """Return what no champion has learned yet, by identity, the oldest left out beyond `trainer.most_new`."""
-    return _by_identity([*state.unlearned, *_by_identity(new)][-trainer.most_new :])
+    """Return what no champion has learned yet, update by update, the oldest left out beyond `trainer.most_new`."""
+    return [*state.unlearned, *_by_identity(new)][-trainer.most_new :]
 
 
 def cleared(state: State, taken: Taken, *, held_out_share: float) -> tuple[list[Judged], list[Judged]]:
@@ -135,7 +135,7 @@ def cleared(state: State, taken: Taken, *, held_out_share: float) -> tuple[list[
 
 def lesson(state: State, taken: Taken, trainer: Trainer) -> tuple[list[Judged], list[Judged]]:
     """Return what the next challenger learns: what is fresh, and what is replayed beside it."""
-    new = fresh(state, cleared(state, taken, held_out_share=trainer.held_out_share)[0], trainer)
+    new = _by_identity(fresh(state, cleared(state, taken, held_out_share=trainer.held_out_share)[0], trainer))
     again = replay.replayed(
         state.stored,
         count=round(trainer.replay_share * len(new)),
@@ -156,7 +156,7 @@ def after(
     trainer: Trainer,
     gate: Gate,
 ) -> State:
-    """Return the state after an update."""
+    """Return the state after an update; `suspicion` and `watched` are what the guards found in it."""
     update = state.update + 1
     common = msgspec.structs.replace(
         state,

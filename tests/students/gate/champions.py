@@ -10,11 +10,11 @@ MIX = (0.36, 0.32, 0.13, 0.19)
 
 
 def distributions(rng: np.random.Generator, count: int, *, per_query: int = 4) -> Floats:
-    """Return (count, 4) probabilities that give the likeliest grade 0.6 or so, alike within a query."""
+    """Return (count, 4) probabilities that give the likeliest grade 0.8 or so, alike within a query."""
     easy = np.repeat(rng.normal(0, 0.5, -(-count // per_query)), per_query)[:count]
     logits = rng.normal(0, 0.5, (count, 4))
     logits[np.arange(count), rng.choice(4, count, p=MIX)] += np.maximum(
-        2 + easy + rng.normal(0, 0.7, count), 0
+        3 + easy + rng.normal(0, 0.7, count), 0
     )
     likely = np.exp(logits)
     found: Floats = likely / likely.sum(axis=1, keepdims=True)

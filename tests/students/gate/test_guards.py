@@ -89,8 +89,8 @@ def test_evidence_too_weak_to_stop_makes_judgements_wait_and_adds_up() -> None:
     held_out = simulated(rng, 400)
     doubted = 0
     for _ in range(100):
-        first = looked([], simulated(rng, 60, flipped=0.2), held_out=held_out)
-        again = looked([], simulated(rng, 60, flipped=0.2), held_out=held_out, suspicion=first.suspicion)
+        first = looked([], simulated(rng, 30, flipped=0.2), held_out=held_out)
+        again = looked([], simulated(rng, 30, flipped=0.2), held_out=held_out, suspicion=first.suspicion)
         assert bool(first.doubt) <= (not first.alarms)
         if first.doubt:
             doubted += 1

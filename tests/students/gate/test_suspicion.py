@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ops.settings import Gate
 from students.gate.suspicion import (
     LEAST_JUDGEMENTS,
     LEAST_P_VALUE,
@@ -21,7 +22,7 @@ from students.gate.suspicion import (
 from tests.students.gate.champions import distributions, grades_of
 
 Floats = npt.NDArray[np.float64]
-ALLOWED = 0.03
+ALLOWED = Gate().disagreement_rise
 PER_QUERY = 4
 
 

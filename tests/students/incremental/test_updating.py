@@ -123,6 +123,15 @@ def test_a_challenger_that_is_kept_is_learned_with_the_next(small_encoder: Path,
     assert second.weights != first.weights
 
 
+def test_beyond_the_most_the_oldest_are_left_out(small_encoder: Path, tmp_path: Path) -> None:
+    trainer = Trainer(tmp_path, small_encoder, learning_rate=1e-9, head_learning_rate=1e-9, most_new=150)
+    made = [trainer.update(encoded(100, seed=seed)) for seed in (1, 2, 3)]
+    assert [each.outcome for each in made] == ["kept"] * 3
+    assert made[-1].fresh == 150
+    left = {each.identity for each in trainer.now.state.unlearned}
+    assert {*made[1].used, *made[2].used} >= left >= set(made[2].used)
+
+
 def test_poisoned_judgements_stop_publishing_and_are_set_aside(small_encoder: Path, tmp_path: Path) -> None:
     trainer = Trainer(tmp_path, small_encoder)
     for seed in (1, 2, 3):
