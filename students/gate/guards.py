@@ -21,7 +21,7 @@ from scipy.stats import norm
 
 from ops.evaluation.drift import Drift, grade_drift
 from ops.settings import Gate
-from students.gate.suspicion import LEAST_JUDGEMENTS, look, mean_of
+from students.gate.suspicion import LEAST_JUDGEMENTS, Mean, look, mean_of
 
 #: A champion that never gives a grade expects it now and then.
 EXPECTED_AT_LEAST = 0.01
@@ -79,8 +79,7 @@ def watch(
     alarms: list[Alarm] = []
     figures: dict[str, float] = {}
     doubt = ""
-    known = [each for each in held_out if not each.by_people]
-    usual = mean_of([each.disagreement for each in known], [each.query for each in known])
+    usual = _mean([each for each in held_out if not each.by_people])
     if usual is not None:
         told = [each.disagreement for each in new if not each.by_people]
         found = look(suspicion, usual, told, allowed=gate.disagreement_rise)
@@ -159,10 +158,7 @@ def expected_mix(
 def rise(earlier: Sequence[Watched], later: Sequence[Watched]) -> tuple[float, float] | None:
     """Return how much greater the mean disagreement is later, and the one-sided p-value that it is not, the
     difference taken as normal; None where there are too few judgements or queries."""
-    sides = [
-        mean_of([each.disagreement for each in side], [each.query for each in side])
-        for side in (earlier, later)
-    ]
+    sides = [_mean(side) for side in (earlier, later)]
     if sides[0] is None or sides[1] is None:
         return None
     amount = sides[1].value - sides[0].value
@@ -170,3 +166,7 @@ def rise(earlier: Sequence[Watched], later: Sequence[Watched]) -> tuple[float, f
     if spread == 0:
         return amount, 0.0 if amount > 0 else 1.0
     return amount, float(norm.sf(amount / spread))
+
+
+def _mean(side: Sequence[Watched]) -> Mean | None:
+    return mean_of([each.disagreement for each in side], [each.query for each in side])

@@ -128,8 +128,7 @@ def fresh(state: State, new: Iterable[Judged], trainer: Trainer) -> list[Judged]
 
 def cleared(state: State, taken: Taken, *, held_out_share: float) -> tuple[list[Judged], list[Judged]]:
     """Return what the guards let through: to learn from and to hold out, with those that waited for them."""
-    held = [each for each in state.doubted if is_held_out(each.example.query, held_out_share)]
-    new = [each for each in state.doubted if not is_held_out(each.example.query, held_out_share)]
+    new, held = _split(state.doubted, held_out_share)
     return _by_identity([*new, *taken.new]), _by_identity([*held, *taken.held_out])
 
 
@@ -195,9 +194,7 @@ def after(
 def accepted(state: State, *, held_out_share: float) -> State:
     """Return the state with the quarantined judgements, and those that wait, taken in after all, no suspicion, and
     nothing to compare later people's grades and mixes with."""
-    aside = [*state.quarantine, *state.doubted]
-    held = [each for each in aside if is_held_out(each.example.query, held_out_share)]
-    new = [each for each in aside if not is_held_out(each.example.query, held_out_share)]
+    new, held = _split([*state.quarantine, *state.doubted], held_out_share)
     return msgspec.structs.replace(
         state,
         quarantine=(),
@@ -219,6 +216,15 @@ def taken_back(state: State) -> State:
         unlearned=(*state.learned, *state.unlearned),
         learned=(),
     )
+
+
+def _split(judged: Iterable[Judged], held_out_share: float) -> tuple[list[Judged], list[Judged]]:
+    """Return judgements to learn from, and those to hold out."""
+    new: list[Judged] = []
+    held: list[Judged] = []
+    for each in judged:
+        (held if is_held_out(each.example.query, held_out_share) else new).append(each)
+    return new, held
 
 
 def _by_identity(judged: Iterable[Judged]) -> list[Judged]:
